@@ -1,0 +1,1 @@
+"""daq-deploy: channel-wise distribution-aware quantization of super-resolution networks."""

@@ -1,0 +1,1 @@
+"""How good a picture is, by the protocol of super-resolution papers."""

@@ -1,0 +1,1 @@
+"""Checkpoint to float ONNX: safe loading, architecture detection, export."""

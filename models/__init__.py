@@ -1,0 +1,1 @@
+"""Super-resolution networks in PyTorch, with the parameter names of their authors' code."""

@@ -1,0 +1,46 @@
+"""Parts that the SR networks share."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+DIV2K_MEAN_RGB = (0.4488, 0.4371, 0.4040)
+"""Mean colour of the DIV2K training set on a scale of 0..1, as EDSR-PyTorch and RDN use it."""
+
+
+def convolution(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Conv2d:
+    """A convolution with bias that keeps height and width (odd kernel, zero padding)."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+
+
+class MeanShift(nn.Conv2d):
+    """Add `sign * value_range * DIV2K_MEAN_RGB` to an RGB image; a fixed 1x1 convolution, as in EDSR-PyTorch."""
+
+    def __init__(self, value_range: float, sign: int) -> None:
+        super().__init__(3, 3, kernel_size=1)
+        assert self.bias is not None
+        with torch.no_grad():
+            self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
+            self.bias.copy_(sign * value_range * torch.tensor(DIV2K_MEAN_RGB))
+        self.requires_grad_(False)
+
+
+class PixelShuffleUpsampler(nn.Sequential):
+    """Convolution and pixel shuffle (Shi et al., CVPR 2016): once for scales 2 and 3, twice for scale 4.
+
+    Raises:
+        ValueError: scale is not 2, 3 or 4.
+    """
+
+    def __init__(self, scale: int, n_feats: int) -> None:
+        if scale not in (2, 3, 4):
+            raise ValueError(f"scale {scale} is not one of 2, 3, 4")
+        factors = (2, 2) if scale == 4 else (scale,)
+        layers: list[nn.Module] = []
+        for factor in factors:
+            layers += [convolution(n_feats, n_feats * factor**2), nn.PixelShuffle(factor)]
+        super().__init__(*layers)
+
+
+__all__ = ["DIV2K_MEAN_RGB", "MeanShift", "PixelShuffleUpsampler", "convolution"]

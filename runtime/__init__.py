@@ -1,0 +1,1 @@
+"""Run, upscale and benchmark DAQ files under ONNX Runtime."""
