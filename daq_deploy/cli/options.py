@@ -1,0 +1,128 @@
+"""Options that several verbs share, and the configuration they add up to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from daq_deploy.config import DaqConfig
+from daq_deploy.errors import OptionError
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output if it exists.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be quantized and why; write nothing.")]
+
+Bits = Annotated[
+    int, typer.Option("--bits", metavar="2..8", help="Bits of the body's weights and of the feature maps they read.")
+]
+Profile = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        metavar="deploy|paper",
+        help="deploy: every layer, edges at 8 bits, the rules that measured best. paper: the body alone, by the "
+        "published rules. The options below change single points of it.",
+    ),
+]
+Layers = Annotated[
+    str | None, typer.Option("--layers", metavar="body|all", help="Which convolutions to quantize.", show_default=False)
+]
+Include = Annotated[
+    str | None, typer.Option("--include", metavar="REGEX", help="Quantize only layers whose name matches.")
+]
+Exclude = Annotated[str | None, typer.Option("--exclude", metavar="REGEX", help="Leave layers whose name matches.")]
+EdgeBits = Annotated[
+    int | None,
+    typer.Option(
+        "--edge-bits",
+        metavar="2..8|32",
+        help="Bits of head, closing convolution, upsampler and tail; 32 leaves them float.",
+        show_default=False,
+    ),
+]
+WeightBits = Annotated[
+    int | None,
+    typer.Option("--weight-bits", metavar="2..8", help="Bits of the body's weights; --bits if not given."),
+]
+ActivationBits = Annotated[
+    int | None,
+    typer.Option("--activation-bits", metavar="2..8", help="Bits of the body's feature maps; --bits if not given."),
+]
+RangeRule = Annotated[
+    str | None,
+    typer.Option(
+        "--range-rule",
+        metavar="deploy|paper|reference",
+        help="How a channel's statistics become its range.",
+        show_default=False,
+    ),
+]
+RangeBits = Annotated[
+    int | None,
+    typer.Option("--range-bits", metavar="4|8", help="Bits of the channels' spreads; float if not given."),
+]
+DynamicBatch = Annotated[
+    bool, typer.Option("--dynamic-batch", help="Accept any batch size; otherwise one image a run.")
+]
+Int2 = Annotated[bool, typer.Option("--int2", help="Store 2-bit weights in two bits (needs opset 25).")]
+
+
+def config_from_options(
+    *,
+    profile: str = "deploy",
+    bits: int = 4,
+    layers: str | None = None,
+    include: str | None = None,
+    exclude: str | None = None,
+    edge_bits: int | None = None,
+    weight_bits: int | None = None,
+    activation_bits: int | None = None,
+    range_rule: str | None = None,
+    range_bits: int | None = None,
+    dynamic_batch: bool = False,
+    int2: bool = False,
+) -> DaqConfig:
+    """Return the profile's configuration with every option that was given put in its place.
+
+    Raises:
+        OptionError: an option is out of its range.
+    """
+    if not 2 <= bits <= 8:
+        raise OptionError(f"--bits {bits}: choose 2 to 8")
+    given: dict[str, Any] = {
+        "layers": layers,
+        "include": include,
+        "exclude": exclude,
+        "edge_bits": edge_bits,
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "range_rule": range_rule,
+        "range_bits": range_bits,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    return replace(DaqConfig.of_profile(profile, bits), **changes, dynamic_batch=dynamic_batch, int2=int2)
+
+
+__all__ = [
+    "ActivationBits",
+    "AsJson",
+    "Bits",
+    "DryRun",
+    "DynamicBatch",
+    "EdgeBits",
+    "Exclude",
+    "Force",
+    "Include",
+    "Int2",
+    "Layers",
+    "Output",
+    "Profile",
+    "RangeBits",
+    "RangeRule",
+    "WeightBits",
+    "config_from_options",
+]
