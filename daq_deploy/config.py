@@ -86,7 +86,9 @@ class DaqConfig:
         _check_choice("profile", profile, PROFILES)
         config = cls(weight_bits=bits, activation_bits=bits)
         if profile == "paper":
-            return replace(config, profile="paper", range_rule="paper", weight_rule="paper", layers="body")
+            return replace(
+                config, profile="paper", range_rule="paper", range_bits=4, weight_rule="paper", layers="body"
+            )
         return config
 
     def to_json(self) -> str:

@@ -65,6 +65,15 @@ RangeBits = Annotated[
     int | None,
     typer.Option("--range-bits", metavar="4|8", help="Bits of the channels' spreads; float if not given."),
 ]
+ValueRange = Annotated[
+    float | None,
+    typer.Option(
+        "--value-range",
+        metavar="255|1",
+        help="Largest pixel value the network works on; 255 if neither this option nor the file says.",
+        show_default=False,
+    ),
+]
 DynamicBatch = Annotated[
     bool, typer.Option("--dynamic-batch", help="Accept any batch size; otherwise one image a run.")
 ]
@@ -123,6 +132,7 @@ __all__ = [
     "Profile",
     "RangeBits",
     "RangeRule",
+    "ValueRange",
     "WeightBits",
     "config_from_options",
 ]

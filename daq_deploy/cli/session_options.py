@@ -1,0 +1,20 @@
+"""Options of the verbs that run a network."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Provider = Annotated[
+    str, typer.Option("--provider", metavar="cpu|cuda", help="Where the network runs; an error where it cannot.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", help="Threads; one a physical core if not given.", show_default=False),
+]
+AllowFallback = Annotated[
+    bool, typer.Option("--allow-fallback", help="Accept nodes that fall back to the CPU, and list them.")
+]
+
+__all__ = ["AllowFallback", "Provider", "Threads"]

@@ -1,0 +1,62 @@
+"""The five statistics of a channel from which every range rule works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .steps import LARGEST_SPREAD
+
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Statistics of each channel of each image over its H x W values; float64 arrays (N, C) but for `count`.
+
+    One pass over memory gives them all, and those of tiles of a picture add up to those of the picture.
+    """
+
+    count: int
+    """Values a channel: H * W."""
+    positives: Float64Array
+    """How many values are greater than zero."""
+    total: Float64Array
+    """Sum of the values."""
+    total_squares: Float64Array
+    """Sum of the squared values."""
+    minimum: Float64Array
+    maximum: Float64Array
+
+    @classmethod
+    def of(cls, feature_map: npt.NDArray[np.float32]) -> ChannelStatistics:
+        """Gather the statistics of a feature map (N, C, H, W)."""
+        values = feature_map.astype(np.float64)
+        axes = (2, 3)
+        return cls(
+            count=values.shape[2] * values.shape[3],
+            positives=(values > 0).sum(axis=axes).astype(np.float64),
+            total=values.sum(axis=axes),
+            total_squares=np.square(values).sum(axis=axes),
+            minimum=values.min(axis=axes),
+            maximum=values.max(axis=axes),
+        )
+
+    @property
+    def mean(self) -> Float64Array:
+        """Mean over all values (N, C)."""
+        return self.total / self.count
+
+    def spread(self, signed: bool) -> Float64Array:
+        """Return the population standard deviation (N, C): over all values, or over the positive ones if not signed.
+
+        The values of a channel that is not signed must be non-negative, so that their sum is the sum of the positive ones.
+        """
+        number = np.full_like(self.total, self.count) if signed else np.maximum(self.positives, 1)
+        variance = self.total_squares / number - np.square(self.total / number)
+        return np.minimum(np.sqrt(np.maximum(variance, 0)), LARGEST_SPREAD)
+
+
+__all__ = ["ChannelStatistics", "Float64Array"]

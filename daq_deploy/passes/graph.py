@@ -1,0 +1,95 @@
+"""What several passes ask of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
+def convolutions(graph: ir.Graph) -> list[ir.Node]:
+    """Return the convolutions of the main graph in execution order, transposed ones included."""
+    return [node for node in graph if node.op_type in CONVOLUTIONS and node.domain == ""]
+
+
+def constant_array(value: ir.Value | None) -> npt.NDArray[np.generic] | None:
+    """Return the array of an initializer or a Constant node, None for anything else."""
+    if value is None:
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def float_constant(value: ir.Value | None) -> npt.NDArray[np.float32] | None:
+    """Return a float32 constant, None for anything else."""
+    array = constant_array(value)
+    return array.astype(np.float32) if array is not None and array.dtype == np.float32 else None
+
+
+def only_consumer(value: ir.Value) -> ir.Node | None:
+    """Return the one node that reads `value`, None if there are more, none, or it is a graph output."""
+    uses = tuple(value.uses())
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def layer_name(convolution: ir.Node) -> str:
+    """Return the name people know a layer by: its module path if the weights are called `<path>.weight`."""
+    weight = convolution.inputs[1]
+    name = weight.name if weight is not None and weight.is_initializer() else convolution.name
+    return (name or convolution.name or "").removesuffix(".weight")
+
+
+def add_initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    """Register an initializer under a name that is made unique, and return its value."""
+    unique, number = name, 1
+    while unique in graph.initializers:
+        unique, number = f"{name}_{number}", number + 1
+    value = ir.Value(
+        name=unique, shape=ir.Shape(tensor.numpy().shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def add_array(graph: ir.Graph, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
+    """Register a numpy array as an initializer."""
+    return add_initializer(graph, name, ir.Tensor(array, name=name))
+
+
+def ancestors(value: ir.Value | None, stop: frozenset[ir.Value] = frozenset()) -> Iterator[ir.Value]:
+    """Yield `value` and every value it is computed from, not going beyond those in `stop` (which are not yielded)."""
+    seen: set[ir.Value] = set(stop)
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        if current is None or current in seen:
+            continue
+        seen.add(current)
+        yield current
+        producer = current.producer()
+        if producer is not None:
+            pending.extend(producer.inputs)
+
+
+def replace_value(node: ir.Node, new_value: ir.Value) -> None:
+    """Make every reader of a node's only output read `new_value`, keep the name of a graph output, and remove the node."""
+    ir.convenience.replace_all_uses_with(node.outputs[0], new_value, replace_graph_outputs=True)
+    assert node.graph is not None
+    node.graph.remove(node, safe=True)
+
+
+__all__ = [
+    "add_array",
+    "add_initializer",
+    "ancestors",
+    "constant_array",
+    "convolutions",
+    "float_constant",
+    "layer_name",
+    "only_consumer",
+    "replace_value",
+]

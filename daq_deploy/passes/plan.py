@@ -1,0 +1,113 @@
+"""Decide what becomes of each convolution, and say why as data."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from daq_deploy.config import FLOAT_BITS, DaqConfig
+
+from .graph import constant_array, convolutions, float_constant, layer_name
+from .roles import convolution_roles, reads_pooled_map
+from .signs import is_non_negative
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What became of one convolution."""
+
+    name: str
+    """Module path of the layer, or the node's name."""
+    role: str
+    """head, body, closing, upsampler, tail or attention."""
+    weight_bits: int
+    """Bits of the weights, 32 where they are left float."""
+    activation_bits: int
+    """Bits of the feature map it reads, 32 where that is left float."""
+    signed: bool
+    """Whether the feature map can be negative."""
+    weight_shape: tuple[int, ...]
+    """(O, I / groups, kH, kW)."""
+    reason: str
+    """Why weights or activations were left float; empty if both are quantized."""
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights, activations or both are quantized."""
+        return min(self.weight_bits, self.activation_bits) < FLOAT_BITS
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the report as JSON-ready values."""
+        return asdict(self)
+
+
+def plan_layers(graph: ir.Graph, config: DaqConfig) -> dict[ir.Node, LayerReport]:
+    """Return the plan for every convolution of the main graph, in execution order."""
+    roles = convolution_roles(graph)
+    return {node: _plan(node, roles[node], config) for node in convolutions(graph)}
+
+
+def _plan(node: ir.Node, role: str, config: DaqConfig) -> LayerReport:
+    name = layer_name(node)
+    weight_bits, activation_bits = _bits_of_role(role, config)
+    reason = _obstacle(node) or _excluded(name, role, config)
+    if reason:
+        weight_bits = activation_bits = FLOAT_BITS
+    elif weight_bits == FLOAT_BITS:
+        reason = f"role {role}: --{'attention' if role == 'attention' else 'edge'}-bits {FLOAT_BITS} leaves it float"
+    elif reads_pooled_map(node):
+        activation_bits = FLOAT_BITS
+        reason = "activations float: reads a 1x1 map, whose channels have no spread"
+    return LayerReport(
+        name=name,
+        role=role,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        signed=not is_non_negative(node.inputs[0]),
+        weight_shape=_weight_shape(node),
+        reason=reason,
+    )
+
+
+def _bits_of_role(role: str, config: DaqConfig) -> tuple[int, int]:
+    if role == "attention":
+        return config.attention_bits, config.attention_bits
+    if role in config.edges:
+        return config.edge_bits, config.edge_bits
+    return config.weight_bits, config.activation_bits
+
+
+def _obstacle(node: ir.Node) -> str:
+    """Return what makes a layer impossible to quantize, or nothing."""
+    if node.op_type == "ConvTranspose":
+        return "transposed convolution: its weights have the output channels second; left float"
+    weight = constant_array(node.inputs[1])
+    if weight is None:
+        return "weights are computed at run time"
+    if weight.dtype != np.float32:
+        return f"weights are {weight.dtype}, only float32 is quantized"
+    if weight.ndim != 4:
+        return f"is a {weight.ndim - 2}-D convolution, only 2-D ones are quantized"
+    return ""
+
+
+def _excluded(name: str, role: str, config: DaqConfig) -> str:
+    """Return which option leaves a layer float, or nothing."""
+    if config.layers == "body" and role != "body":
+        return f"role {role}: --layers body quantizes the body alone"
+    if config.include is not None and not re.search(config.include, name):
+        return f"does not match --include {config.include}"
+    if config.exclude is not None and re.search(config.exclude, name):
+        return f"matches --exclude {config.exclude}"
+    return ""
+
+
+def _weight_shape(node: ir.Node) -> tuple[int, ...]:
+    weight = float_constant(node.inputs[1])
+    return tuple(weight.shape) if weight is not None else ()
+
+
+__all__ = ["LayerReport", "plan_layers"]

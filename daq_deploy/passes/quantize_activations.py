@@ -1,0 +1,122 @@
+"""Put a DAQ block before each planned convolution: design section 4.
+
+    lo, step = daq.ChannelRange<bits, rule, signed, range_bits>(X)
+    codes    = Clip(QuantizeLinear<axis = 1, uint8>(X - lo, step), 0, 2^bits - 1)
+    X^       = DequantizeLinear<axis = 1>(codes, step) + lo
+
+Convolutions that read the same tensor at the same bits share one block. No zero point, no block size, and always the Add
+between DequantizeLinear and Conv: each avoids a defect of ONNX Runtime's optimizer. With `dynamic_batch` the codes are made
+on (1, N * C, H, W), since QuantizeLinear takes steps of rank one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from daq_deploy.config import FLOAT_BITS, DaqConfig
+from daq_deploy.ops import DOMAIN, DOMAIN_VERSION, channel_range_function
+
+from .graph import add_array, float_constant
+from .plan import LayerReport
+
+
+class QuantizeActivations(ir.passes.InPlacePass):
+    """Insert DAQ blocks as planned."""
+
+    def __init__(self, plan: Mapping[ir.Node, LayerReport], config: DaqConfig) -> None:
+        super().__init__()
+        self._plan = plan
+        self._config = config
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        builder = _BlockBuilder(model, self._config)
+        blocks: dict[tuple[ir.Value, int, bool], ir.Value] = {}
+        for node, layer in self._plan.items():
+            feature_map = node.inputs[0]
+            if layer.activation_bits == FLOAT_BITS or feature_map is None:
+                continue
+            key = (feature_map, layer.activation_bits, layer.signed)
+            if key not in blocks:
+                blocks[key] = builder.insert(node, *key)
+            node.replace_input_with(0, blocks[key])
+        if blocks:
+            function = channel_range_function(
+                self._config.range_rule, self._config.range_bits, model.graph.opset_imports[""]
+            )
+            model.functions[function.identifier()] = function
+            model.opset_imports[DOMAIN] = DOMAIN_VERSION
+        return ir.passes.PassResult(model, modified=bool(blocks))
+
+
+class _BlockBuilder:
+    """Builds blocks and the few constants they share."""
+
+    def __init__(self, model: ir.Model, config: DaqConfig) -> None:
+        self._graph = model.graph
+        self._config = config
+        self._constants: dict[str, ir.Value] = {}
+
+    def insert(self, before: ir.Node, feature_map: ir.Value, bits: int, signed: bool) -> ir.Value:
+        """Insert a block that reads `feature_map`, and return the quantized map."""
+        prefix = f"{feature_map.name}.daq{bits}"
+        nodes: list[ir.Node] = []
+
+        def add(
+            kind: str, inputs: Sequence[ir.Value], name: str, dtype: ir.DataType = ir.DataType.FLOAT, **attributes: int
+        ) -> ir.Value:
+            node = ir.node(kind, inputs, attributes=attributes, name=f"{prefix}.{name}")
+            nodes.append(node)
+            return _named(node.outputs[0], f"{prefix}.{name}", dtype)
+
+        range_node = ir.node(
+            "ChannelRange",
+            [feature_map],
+            domain=DOMAIN,
+            attributes={
+                "bits": bits,
+                "rule": self._config.range_rule,
+                "signed": int(signed),
+                "range_bits": self._config.range_bits or 0,
+            },
+            num_outputs=2,
+            name=f"{prefix}.range",
+        )
+        nodes.append(range_node)
+        lo = _named(range_node.outputs[0], f"{prefix}.lo", ir.DataType.FLOAT)
+        step = _named(range_node.outputs[1], f"{prefix}.step", ir.DataType.FLOAT)
+        offset = add("Sub", [feature_map, lo], "offset")
+        if self._config.dynamic_batch:
+            offset = add("Reshape", [offset, self._constant("daq.one_image", np.array([1, -1, 0, 0]))], "flat_offset")
+        uint8 = ir.DataType.UINT8
+        codes = add("QuantizeLinear", [offset, step], "codes", uint8, axis=1, output_dtype=int(uint8))
+        if bits < 8:
+            first = self._constant("daq.first_code", np.array(0, np.uint8))
+            last = self._constant(f"daq.last_code_{bits}", np.array(2**bits - 1, np.uint8))
+            codes = add("Clip", [codes, first, last], "clipped_codes", uint8)
+        levels = add("DequantizeLinear", [codes, step], "levels", axis=1)
+        if self._config.dynamic_batch:
+            weight = float_constant(before.inputs[1])
+            assert weight is not None
+            channels = weight.shape[1] * before.attributes.get_int("group", 1)
+            images = self._constant(f"daq.images_of_{channels}", np.array([-1, channels, 0, 0]))
+            levels = add("Reshape", [levels, images], "image_levels")
+        quantized = add("Add", [levels, lo], "quantized")
+        quantized.shape = feature_map.shape
+        self._graph.insert_before(before, nodes)
+        return quantized
+
+    def _constant(self, name: str, array: np.typing.NDArray[np.generic]) -> ir.Value:
+        if name not in self._constants:
+            self._constants[name] = add_array(self._graph, name, array)
+        return self._constants[name]
+
+
+def _named(value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:
+    value.name, value.type = name, ir.TensorType(dtype)
+    return value
+
+
+__all__ = ["QuantizeActivations"]

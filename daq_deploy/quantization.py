@@ -1,0 +1,111 @@
+"""Float super-resolution graph in, DAQ graph out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+
+from .config import DaqConfig
+from .errors import ModelError
+from .files import sha256_of
+from .model_file import load_float_model, model_bytes, save_model
+from .passes.fold_batch_norm import FoldBatchNorm
+from .passes.fold_mean_shift import FoldMeanShift
+from .passes.fold_residual_scale import FoldResidualScale
+from .passes.inline_functions import InlineFunctions
+from .passes.plan import LayerReport, plan_layers
+from .passes.quantize_activations import QuantizeActivations
+from .passes.quantize_weights import QuantizeWeights
+from .passes.single_image import SingleImage
+from .passes.strip_metadata import StripMetadata
+
+OPSET = 21
+INT2_OPSET = 25
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A DAQ graph and what became of each convolution, in execution order."""
+
+    model: ir.Model
+    layers: tuple[LayerReport, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes."""
+        return model_bytes(self.model)
+
+    def save(self, path: Path, force: bool = False) -> None:
+        """Write the file.
+
+        Raises:
+            OutputExistsError: it exists and `force` is false.
+        """
+        save_model(self.model, path, force)
+
+
+def quantize(
+    model: str | Path | ir.Model, config: DaqConfig, value_range: float | None = None, inline: bool = False
+) -> Quantized:
+    """Quantize a float super-resolution network.
+
+    Args:
+        model: an ONNX file, or a model in memory, which is left as it is.
+        config: what is asked.
+        value_range: largest pixel value of input and output, 255 or 1; None takes what the file says, else 255.
+        inline: write the functions of domain `daq` out where they are called.
+
+    Raises:
+        ModelError: the model is invalid, quantized already, or has no convolution that can be quantized as asked.
+    """
+    opset = INT2_OPSET if config.int2 else OPSET
+    if isinstance(model, ir.Model):
+        source, graph_model = "the model", model.clone()
+        if graph_model.opset_imports.get("") != opset:
+            raise ModelError(
+                f"the model has opset {graph_model.opset_imports.get('')}; {opset} is needed: export it again"
+            )
+    else:
+        source, graph_model = str(model), load_float_model(Path(model), opset)
+        graph_model.metadata_props["daq.source_sha256"] = sha256_of(Path(model))
+    for prepare in (FoldBatchNorm(), FoldMeanShift(), FoldResidualScale()):
+        prepare(graph_model)
+    plan = plan_layers(graph_model.graph, config)
+    layers = tuple(plan.values())
+    if not any(layer.quantized for layer in layers):
+        raise ModelError(f"{source}: no layer is quantized: {_common_reasons(layers)}")
+    if not config.dynamic_batch:
+        SingleImage()(graph_model)
+    QuantizeActivations(plan, config)(graph_model)
+    QuantizeWeights(plan, config)(graph_model)
+    if inline:
+        InlineFunctions()(graph_model)
+    for finish in (RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), StripMetadata()):
+        finish(graph_model)
+    _describe(graph_model, config, layers, value_range)
+    return Quantized(graph_model, layers)
+
+
+def _common_reasons(layers: tuple[LayerReport, ...]) -> str:
+    reasons = list(dict.fromkeys(layer.reason for layer in layers))
+    return "; ".join(reasons[:3]) if reasons else "the main graph has no convolution"
+
+
+def _describe(model: ir.Model, config: DaqConfig, layers: tuple[LayerReport, ...], value_range: float | None) -> None:
+    """Write how the file was made into its metadata."""
+    model.producer_name, model.producer_version = "daq-deploy", version("daq-deploy")
+    model.ir_version = 10
+    properties = model.metadata_props
+    properties["daq.config"] = config.to_json()
+    properties["daq.layers"] = json.dumps([layer.to_dict() for layer in layers])
+    properties["daq.versions"] = json.dumps({"daq-deploy": version("daq-deploy"), "onnx": onnx.__version__})
+    if value_range is not None or "daq.value_range" not in properties:
+        properties["daq.value_range"] = str(float(value_range or 255))
+
+
+__all__ = ["INT2_OPSET", "OPSET", "Quantized", "quantize"]
