@@ -26,21 +26,25 @@ class MeanShift(nn.Conv2d):
         self.requires_grad_(False)
 
 
-class PixelShuffleUpsampler(nn.Sequential):
-    """Convolution and pixel shuffle (Shi et al., CVPR 2016): once for scales 2 and 3, twice for scale 4.
+def pixel_shuffle_factors(scale: int) -> tuple[int, ...]:
+    """Return the steps in which a network upsamples: one for scales 2 and 3, two of 2 for scale 4.
 
     Raises:
         ValueError: scale is not 2, 3 or 4.
     """
+    if scale not in (2, 3, 4):
+        raise ValueError(f"scale {scale} is not one of 2, 3, 4")
+    return (2, 2) if scale == 4 else (scale,)
+
+
+class PixelShuffleUpsampler(nn.Sequential):
+    """Convolution and pixel shuffle (Shi et al., CVPR 2016) for each step of `pixel_shuffle_factors`."""
 
     def __init__(self, scale: int, n_feats: int) -> None:
-        if scale not in (2, 3, 4):
-            raise ValueError(f"scale {scale} is not one of 2, 3, 4")
-        factors = (2, 2) if scale == 4 else (scale,)
         layers: list[nn.Module] = []
-        for factor in factors:
+        for factor in pixel_shuffle_factors(scale):
             layers += [convolution(n_feats, n_feats * factor**2), nn.PixelShuffle(factor)]
         super().__init__(*layers)
 
 
-__all__ = ["DIV2K_MEAN_RGB", "MeanShift", "PixelShuffleUpsampler", "convolution"]
+__all__ = ["DIV2K_MEAN_RGB", "MeanShift", "PixelShuffleUpsampler", "convolution", "pixel_shuffle_factors"]
