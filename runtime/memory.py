@@ -1,0 +1,63 @@
+"""Peak memory of a run, measured in a process of its own: `python -m daq_deploy.runtime.memory`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from daq_deploy.errors import ModelError
+
+from .session import Session
+from .synthetic import smooth_image
+
+_STATUS = Path("/proc/self/status")
+_RESET = Path("/proc/self/clear_refs")
+
+
+def peak_memory(model: Path, height: int, width: int, provider: str = "cpu", threads: int | None = None) -> int | None:
+    """Return by how many bytes opening a model and one run raise the peak of a process that has loaded everything else.
+
+    Main memory only (resident set), weights included. None on systems without /proc.
+
+    Raises:
+        ModelError: the process that measures ended early, for lack of memory or because the model cannot run.
+    """
+    if not _STATUS.exists():
+        return None
+    arguments = json.dumps([str(model), height, width, provider, threads])
+    command = [sys.executable, "-m", __name__, arguments]
+    # Without PYTHONSAFEPATH, -m would import from the folder the user happens to be in.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
+    if answer.returncode != 0:
+        reason = (answer.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ModelError(f"{model.name}: measuring its memory ended with code {answer.returncode}: {reason}")
+    return int(answer.stdout)
+
+
+def _resident(entry: str) -> int:
+    """VmRSS (now) or VmHWM (peak) in bytes; unlike ru_maxrss they do not start at the parent's peak."""
+    (kilobytes,) = re.findall(rf"{entry}:\s+(\d+) kB", _STATUS.read_text())
+    return int(kilobytes) * 1024
+
+
+def _main() -> None:
+    model, height, width, provider, threads = json.loads(sys.argv[1])
+    with contextlib.suppress(OSError):
+        _RESET.write_text("5")  # the peak starts anew; where that is forbidden, loading may count a little too
+    before = _resident("VmRSS")
+    # Fallback nodes were accepted or refused before; here only memory counts.
+    session = Session(model, provider, threads, allow_fallback=True)
+    session.run(smooth_image(height, width, session.value_range, session.channels))
+    print(max(0, _resident("VmHWM") - before))
+
+
+if __name__ == "__main__":
+    _main()
+
+__all__ = ["peak_memory"]
