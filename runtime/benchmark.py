@@ -102,13 +102,16 @@ class Benchmark:
 
     def rows(self) -> tuple[tuple[str, ...], ...]:
         """Return the table as text, headings first."""
-        headings = ("model", "file", "p50 ms", "p90 ms", "p99 ms", "variation", "MP/s", "peak memory", "time ratio")
-        return (headings, *(_row(result) for result in self.models))
+        headings = ("model", "file", "p50 ms", "p90 ms", "p99 ms", "varies", "MP/s", "memory", "ratio")
+        names = [Path(result.path).name for result in self.models]
+        if len(set(names)) < len(names):
+            names = [result.path for result in self.models]
+        return (headings, *(_row(name, result) for name, result in zip(names, self.models, strict=True)))
 
     def conditions(self) -> str:
         """Return one line that says under which conditions the table holds."""
         session = self.models[0].session
-        threads = "default threads" if session.threads is None else f"{session.threads} threads"
+        threads = "default threads" if session.threads is None else f"threads: {session.threads}"
         where = " ".join(self.machine.gpus) if session.provider == "cuda" and self.machine.gpus else self.machine.cpu
         return (
             f"input {self.width}x{self.height}, {self.input}; {len(self.models[0].timing.samples)} interleaved runs; "
@@ -116,11 +119,11 @@ class Benchmark:
         )
 
 
-def _row(result: ModelResult) -> tuple[str, ...]:
+def _row(name: str, result: ModelResult) -> tuple[str, ...]:
     timing = result.timing
     memory = result.peak_memory_bytes
     return (
-        result.path,
+        name,
         f"{result.file_bytes / 1e3:,.0f} kB",
         f"{timing.p50:.2f}",
         "n too small" if timing.p90 is None else f"{timing.p90:.2f}",

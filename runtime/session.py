@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from daq_deploy.config import DaqConfig
+from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import ImageError, ModelError, OptionError, ProviderError
 
 from .model_source import add_outputs, first_line, name_of, read_model
@@ -51,6 +51,7 @@ class SessionDescription:
     config: DaqConfig | None
     """How the file was quantized; None for a float file."""
     quantized_convolutions: int
+    """Convolutions whose weights, activations or both are quantized."""
     value_range: float
     """Largest pixel value of input and output."""
     fallback_nodes: tuple[str, ...] | None
@@ -122,7 +123,9 @@ class Session:
         try:
             self.value_range = float(metadata.get("daq.value_range", "255.0"))
             layers = json.loads(metadata.get("daq.layers", "[]"))
-            self._quantized_convolutions = sum(bool(layer["quantized"]) for layer in layers)
+            self._quantized_convolutions = sum(
+                min(layer["weight_bits"], layer["activation_bits"]) < FLOAT_BITS for layer in layers
+            )
             self._config = DaqConfig.from_json(metadata["daq.config"]) if "daq.config" in metadata else None
         except ModelError as error:
             raise ModelError(f"{self.name}: {error}") from error

@@ -34,7 +34,9 @@ def benchmark(
 ) -> None:
     """Measure networks side by side: latency, throughput, peak memory and file size.
 
-    Runs are interleaved; the time ratio is the median, pair by pair, of a network's time over the first network's.
+    Runs are interleaved. "varies" is the coefficient of variation; "MP/s" counts output pixels; "memory" is the peak
+    above a process that has loaded everything but the network; "ratio" is the median, pair by pair, of a network's time
+    over the first network's.
 
     Example: daq-deploy benchmark edsr_daq.onnx edsr.onnx --threads 1 --size 320x180
     """
@@ -65,7 +67,7 @@ def benchmark(
             progress=lambda done: bar.update(task, completed=done),
         )
     for warning in result.warnings():
-        messages.print(f"warning: {warning}", highlight=False, markup=False)
+        messages.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     if as_json:
         typer.echo(result.to_json())
         return

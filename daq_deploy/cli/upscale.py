@@ -41,13 +41,15 @@ def upscale(
     picture = read_picture(image)
     check_picture_path(output, picture.alpha is not None)
     for note in picture.notes:
-        console.print(f"{image}: {note}", highlight=False, markup=False)
+        console.print(f"{image}: {note}", highlight=False, markup=False, soft_wrap=True)
     with Session(model, provider, threads, allow_fallback) as session:
         height, width = picture.rgb.shape[:2]
         nodes = session.describe().fallback_nodes
         if nodes is None or nodes:
             listed = "ONNX Runtime does not say which" if nodes is None else ", ".join(nodes)
-            console.print(f"{model}: nodes that fell back to the CPU: {listed}", highlight=False, markup=False)
+            console.print(
+                f"{model}: nodes that fell back to the CPU: {listed}", highlight=False, markup=False, soft_wrap=True
+            )
         with console.status(f"Upscaling {width}x{height} pixels"):
             larger = upscale_picture(session, picture)
     write_picture(output, larger, force)
