@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from daq_deploy.errors import CheckFailed, CheckpointError
 from daq_deploy.files import sha256_of
 from daq_deploy.model_file import model_bytes
+from daq_deploy.models.blocks import fold_batch_norm
 from daq_deploy.passes.strip_metadata import StripMetadata
 from daq_deploy.runner import Runner
 
@@ -41,6 +42,7 @@ class ExportedModel:
     model: ir.Model
     """Input `input` (n, 3, h, w), output `output`, float32 in 0..value_range; n, h and w are free."""
     module: nn.Module
+    """As the checkpoint has it; in the graph, batch norm is folded into the convolutions before it."""
     architecture: ArchitectureDescription
 
 
@@ -61,7 +63,7 @@ def export_float(
     """
     network = load_network(checkpoint, Undetectable(res_scale, value_range))
     try:
-        model = _to_onnx(network.module, opset)
+        model = _to_onnx(fold_batch_norm(network.module), opset)
     except Exception as error:  # torch.onnx raises many kinds for what it cannot trace
         raise CheckpointError(
             f"{checkpoint}: torch.onnx cannot export {network.description.name}: {str(error).partition(chr(10))[0]}"

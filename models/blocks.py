@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from itertools import pairwise
+
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 DIV2K_MEAN_RGB = (0.4488, 0.4371, 0.4040)
 """Mean colour of the DIV2K training set on a scale of 0..1, as EDSR-PyTorch and RDN use it."""
@@ -47,4 +51,26 @@ class PixelShuffleUpsampler(nn.Sequential):
         super().__init__(*layers)
 
 
-__all__ = ["DIV2K_MEAN_RGB", "MeanShift", "PixelShuffleUpsampler", "convolution", "pixel_shuffle_factors"]
+def fold_batch_norm(module: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode whose batch norms are folded into the convolutions right before them.
+
+    Only those inside one nn.Sequential are; nn.Identity takes their place, so that no other name changes.
+    """
+    folded = copy.deepcopy(module).eval()
+    for sequence in folded.modules():
+        if isinstance(sequence, nn.Sequential):
+            for index, (before, after) in enumerate(pairwise(list(sequence))):
+                if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+                    sequence[index] = fuse_conv_bn_eval(before, after)
+                    sequence[index + 1] = nn.Identity()
+    return folded
+
+
+__all__ = [
+    "DIV2K_MEAN_RGB",
+    "MeanShift",
+    "PixelShuffleUpsampler",
+    "convolution",
+    "fold_batch_norm",
+    "pixel_shuffle_factors",
+]

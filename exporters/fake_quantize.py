@@ -1,0 +1,233 @@
+"""The quantized network in PyTorch: a second implementation of the DAQ numerics, against which graphs are tested.
+
+It shares no code with `daq_deploy.numerics`. Statistics are float64, ranges and codes float32. Per image and channel:
+
+    step = max(unit_step * spread, TINY)
+    lo   = 0 where the map is non-negative, mean - (L/2 - 1/2) * step otherwise
+    code = clip(round_half_even((x - lo) / step), 0, L - 1)
+
+Source: Hong et al., DAQ, WACV 2022 (arXiv 2012.11230); steps of Max, Quantizing for Minimum Distortion, 1960.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from daq_deploy.config import FLOAT_BITS, DaqConfig
+from daq_deploy.errors import OptionError
+from daq_deploy.passes.plan import LayerReport
+
+TINY = 1e-15
+"""Smallest step."""
+
+LARGEST_SPREAD = 2.0**63
+"""Largest spread; the square of a larger one overflows in float32, in which some implementations compute."""
+
+UNIT_STEPS = {1: 1.5958, 2: 0.9957, 3: 0.5860, 4: 0.3352, 5: 0.1881, 6: 0.1041, 7: 0.0569, 8: 0.0308}
+"""Step of the optimal uniform quantizer of a unit Gaussian, by bits."""
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """How one convolution is quantized."""
+
+    weight_bits: int
+    """2 to 8, or 32 for float."""
+    activation_bits: int
+    """2 to 8, or 32 for float."""
+    signed: bool
+    """Whether the feature map that it reads can be negative."""
+    range_rule: str = "paper"
+    """One of RANGE_RULES."""
+    weight_rule: str = "paper"
+    """One of WEIGHT_RULES."""
+    range_bits: int | None = None
+    """Bits to which the spreads of the channels are quantized; None keeps them float."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of the channels of a feature map over height and width; float64 (N, C, 1, 1)."""
+
+    mean: Tensor
+    spread: Tensor
+    """Population standard deviation: over all values, or over the positive ones of a non-negative map."""
+
+    @classmethod
+    def of(cls, feature_map: Tensor, signed: bool) -> Statistics:
+        """Gather the statistics of (N, C, H, W)."""
+        values = feature_map.double()
+        counted = torch.ones_like(values) if signed else (values > 0).double()
+        count = counted.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+        centre = (values * counted).sum(dim=(2, 3), keepdim=True) / count
+        variance = ((values - centre).square() * counted).sum(dim=(2, 3), keepdim=True) / count
+        return cls(values.mean(dim=(2, 3), keepdim=True), variance.sqrt().clamp(max=LARGEST_SPREAD))
+
+
+@dataclass(frozen=True)
+class QuantizedActivation:
+    """A feature map (N, C, H, W) as codes and the levels they stand for."""
+
+    lo: Tensor
+    """Lowest level, float32 (N, C, 1, 1)."""
+    step: Tensor
+    """Distance of the levels, float32 (N, C, 1, 1)."""
+    codes: Tensor
+    """0 to 2^bits - 1, float32 (N, C, H, W)."""
+
+    @property
+    def values(self) -> Tensor:
+        """The levels, float32 (N, C, H, W): what the convolution reads."""
+        return self.codes * self.step + self.lo
+
+
+RangeRule = Callable[[Statistics, int, bool], tuple[Tensor, Tensor]]
+
+
+def _gaussian_range(statistics: Statistics, unit_step: float, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
+    step = (unit_step * statistics.spread).clamp(min=TINY)
+    lo = statistics.mean - (2 ** (bits - 1) - 0.5) * step if signed else torch.zeros_like(step)
+    return lo, step
+
+
+def _paper_range(statistics: Statistics, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
+    return _gaussian_range(statistics, UNIT_STEPS[bits], bits, signed)
+
+
+def _reference_range(statistics: Statistics, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
+    return _gaussian_range(statistics, UNIT_STEPS[bits - 1], bits, signed)
+
+
+RANGE_RULES: dict[str, RangeRule] = {"paper": _paper_range, "reference": _reference_range}
+"""From statistics, bits and sign to lo and step; `reference` is the step of the authors' released code."""
+
+
+def _paper_weights(weight: Tensor, bits: int) -> Tensor:
+    step = (UNIT_STEPS[bits] * weight.double().std(correction=0)).clamp(min=TINY).float()
+    half = 2 ** (bits - 1)
+    codes = torch.floor(weight / step).clamp(-half, half - 1)
+    return (codes + 0.5) * step
+
+
+WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"paper": _paper_weights}
+"""From weights (O, I, kH, kW) and bits to the weights that the codes stand for."""
+
+
+def quantize_activation(feature_map: Tensor, plan: LayerPlan) -> QuantizedActivation:
+    """Quantize a float32 feature map (N, C, H, W) by the ranges of its own channels."""
+    statistics = Statistics.of(feature_map, plan.signed)
+    if plan.range_bits is not None:
+        statistics = Statistics(statistics.mean, _quantize_spreads(statistics.spread, plan.range_bits))
+    lo, step = (bound.float() for bound in RANGE_RULES[plan.range_rule](statistics, plan.activation_bits, plan.signed))
+    codes = torch.round((feature_map - lo) / step).clamp(0, 2**plan.activation_bits - 1)
+    return QuantizedActivation(lo, step, codes)
+
+
+def _quantize_spreads(spread: Tensor, bits: int) -> Tensor:
+    """Quantize the spreads (N, C, 1, 1) of each image across its channels; one that would vanish keeps its own."""
+    step = (UNIT_STEPS[bits] * spread.std(dim=1, keepdim=True, correction=0)).clamp(min=TINY)
+    lo = spread.mean(dim=1, keepdim=True) - (2 ** (bits - 1) - 0.5) * step
+    levels = torch.round((spread - lo) / step).clamp(0, 2**bits - 1) * step + lo
+    return torch.where(levels > 0, levels, spread)
+
+
+class FakeQuantizedConv2d(nn.Module):
+    """A convolution with quantized weights that quantizes what it reads; its zero padding comes after that."""
+
+    def __init__(self, convolution: nn.Conv2d, plan: LayerPlan) -> None:
+        super().__init__()
+        self.convolution = copy.deepcopy(convolution)
+        self.plan = plan
+        if plan.weight_bits != FLOAT_BITS:
+            with torch.no_grad():
+                self.convolution.weight.copy_(WEIGHT_RULES[plan.weight_rule](convolution.weight, plan.weight_bits))
+
+    def forward(self, x: Tensor) -> Tensor:
+        read = x if self.plan.activation_bits == FLOAT_BITS else quantize_activation(x, self.plan).values
+        result: Tensor = self.convolution(read)
+        return result
+
+
+def plan_of(layers: Iterable[LayerReport], config: DaqConfig) -> dict[str, LayerPlan]:
+    """Return the plan by which `daq_deploy.quantize` quantized the layers of a graph that was exported from a module."""
+    return {
+        layer.name: LayerPlan(
+            layer.weight_bits,
+            layer.activation_bits,
+            layer.signed,
+            config.range_rule,
+            config.weight_rule,
+            config.range_bits,
+        )
+        for layer in layers
+        if layer.quantized
+    }
+
+
+def fake_quantize_network(module: nn.Module, plan: Mapping[str, LayerPlan]) -> nn.Module:
+    """Return a copy of a network, some of whose convolutions are quantized.
+
+    Args:
+        module: the float network, which is left as it is.
+        plan: by module path, for example "body.0.body.0".
+
+    Raises:
+        OptionError: the network has no convolution of that path.
+    """
+    network = copy.deepcopy(module).eval()
+    for path, layer_plan in plan.items():
+        try:
+            convolution = network.get_submodule(path)
+        except AttributeError:
+            convolution = None
+        if not isinstance(convolution, nn.Conv2d):
+            raise OptionError(f"{path}: the network has no convolution of that name")
+        network.set_submodule(path, FakeQuantizedConv2d(convolution, layer_plan))
+    return network
+
+
+@torch.inference_mode()
+def layer_activations(network: nn.Module, image: Tensor) -> dict[str, QuantizedActivation]:
+    """Run a network of `fake_quantize_network` on an image (N, 3, H, W) and return what each of its layers quantized.
+
+    Returns:
+        By module path, in the order of execution.
+    """
+    activations: dict[str, QuantizedActivation] = {}
+
+    def keep(path: str, layer: FakeQuantizedConv2d, read: Tensor) -> None:
+        activations[path] = quantize_activation(read, layer.plan)
+
+    handles = [
+        layer.register_forward_pre_hook(lambda layer, read, path=path: keep(path, layer, read[0]))
+        for path, layer in network.named_modules()
+        if isinstance(layer, FakeQuantizedConv2d) and layer.plan.activation_bits != FLOAT_BITS
+    ]
+    try:
+        network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return activations
+
+
+__all__ = [
+    "LARGEST_SPREAD",
+    "RANGE_RULES",
+    "TINY",
+    "UNIT_STEPS",
+    "WEIGHT_RULES",
+    "FakeQuantizedConv2d",
+    "LayerPlan",
+    "QuantizedActivation",
+    "Statistics",
+    "fake_quantize_network",
+    "layer_activations",
+    "plan_of",
+    "quantize_activation",
+]
