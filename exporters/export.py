@@ -104,24 +104,41 @@ def check_against_torch(exported: ExportedModel, open_session: Callable[[bytes],
         CheckFailed: the outputs differ by more than float32 arithmetic explains; names the size and the figure.
     """
     runner = open_session(model_bytes(exported.model))
-    value_range = exported.architecture.value_range
     for height, width in CHECK_SIZES:
-        image = _smooth_image(height, width) * value_range
-        with torch.inference_mode():
-            expected = exported.module(image)
-        found = torch.from_numpy(np.array(runner.run(image.numpy())))
-        size = f"at {width}x{height} pixels"
-        if not bool(torch.isfinite(expected).all()):
-            raise CheckFailed(f"{exported.architecture.name}: PyTorch itself gives NaN or infinite values {size}")
-        if found.shape != expected.shape:
-            raise CheckFailed(
-                f"the exported graph gives shape {tuple(found.shape)} {size}, PyTorch {tuple(expected.shape)}"
-            )
-        psnr = _psnr(found, expected, value_range)
+        psnr = _psnr_against_torch(exported, runner, height, width)
         if not psnr >= LEAST_PSNR:
             raise CheckFailed(
-                f"the exported graph differs from PyTorch {size}: PSNR {psnr:.1f} dB, below {LEAST_PSNR:.0f} dB"
+                f"the exported graph differs from PyTorch at {width}x{height} pixels: "
+                f"PSNR {psnr:.1f} dB, below {LEAST_PSNR:.0f} dB"
             )
+
+
+def check_quantized(exported: ExportedModel, quantized: bytes, open_session: Callable[[bytes], Runner]) -> float:
+    """Run a quantized graph once on a smooth picture and compare it with the float network it was made from.
+
+    Returns:
+        PSNR in dB between the two outputs.
+
+    Raises:
+        CheckFailed: the output has another shape, or NaN or infinite values.
+    """
+    return _psnr_against_torch(exported, open_session(quantized), *CHECK_SIZES[-1])
+
+
+def _psnr_against_torch(exported: ExportedModel, runner: Runner, height: int, width: int) -> float:
+    value_range = exported.architecture.value_range
+    size = f"at {width}x{height} pixels"
+    image = _smooth_image(height, width) * value_range
+    with torch.inference_mode():
+        expected = exported.module(image)
+    found = torch.from_numpy(np.array(runner.run(image.numpy())))
+    if not bool(torch.isfinite(expected).all()):
+        raise CheckFailed(f"{exported.architecture.name}: PyTorch itself gives NaN or infinite values {size}")
+    if found.shape != expected.shape:
+        raise CheckFailed(f"the graph gives shape {tuple(found.shape)} {size}, PyTorch {tuple(expected.shape)}")
+    if not bool(torch.isfinite(found).all()):
+        raise CheckFailed(f"the graph gives NaN or infinite values {size}, PyTorch does not")
+    return _psnr(found, expected, value_range)
 
 
 def _smooth_image(height: int, width: int) -> Tensor:
@@ -152,4 +169,4 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-__all__ = ["CHECK_SIZES", "LEAST_PSNR", "ExportedModel", "check_against_torch", "export_float"]
+__all__ = ["CHECK_SIZES", "LEAST_PSNR", "ExportedModel", "check_against_torch", "check_quantized", "export_float"]

@@ -1,0 +1,126 @@
+"""`daq-deploy export`: checkpoint in, verified DAQ ONNX out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import (
+    ActivationBits,
+    AsJson,
+    Bits,
+    DryRun,
+    DynamicBatch,
+    EdgeBits,
+    Exclude,
+    Force,
+    Include,
+    Int2,
+    Layers,
+    Profile,
+    RangeBits,
+    RangeRule,
+    ValueRange,
+    WeightBits,
+    config_from_options,
+)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help=".pt, .pth or .safetensors file.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="DAQ file to write; not needed with --dry-run.")
+    ] = None,
+    float_output: Annotated[
+        Path | None, typer.Option("--float-output", help="Also write the float ONNX file here.", show_default=False)
+    ] = None,
+    bits: Bits = 4,
+    profile: Profile = "deploy",
+    res_scale: Annotated[
+        float,
+        typer.Option(
+            "--res-scale", help="Residual scaling of EDSR, which no checkpoint shows; 0.1 for the full model."
+        ),
+    ] = 1.0,
+    value_range: ValueRange = None,
+    layers: Layers = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    edge_bits: EdgeBits = None,
+    weight_bits: WeightBits = None,
+    activation_bits: ActivationBits = None,
+    range_rule: RangeRule = None,
+    range_bits: RangeBits = None,
+    dynamic_batch: DynamicBatch = False,
+    int2: Int2 = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a PyTorch checkpoint into a quantized ONNX file, checked against PyTorch on the way.
+
+    The architecture (EDSR, RDN, SRResNet, and with `pip install spandrel` about 40 more) is found from the weights.
+
+    Example: `daq-deploy export edsr.pt --bits 4 -o edsr_daq.onnx`
+    """
+    config = config_from_options(
+        profile=profile,
+        bits=bits,
+        layers=layers,
+        include=include,
+        exclude=exclude,
+        edge_bits=edge_bits,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        range_rule=range_rule,
+        range_bits=range_bits,
+        dynamic_batch=dynamic_batch,
+        int2=int2,
+    )
+    from daq_deploy.errors import DaqError, OptionError
+    from daq_deploy.files import check_output
+
+    if find_spec("torch") is None:
+        raise DaqError("export needs PyTorch, which is not installed: pip install 'daq-deploy[export]'")
+    if output is None and not dry_run:
+        raise OptionError("--output: name the file to write, or use --dry-run")
+    if output is not None and output == float_output:
+        raise OptionError(f"--float-output {float_output}: is the --output too; name two files")
+    for path in (output, float_output):
+        if path is not None:
+            check_output(path, force)
+
+    from rich.console import Console
+
+    from daq_deploy.model_file import save_model
+    from daq_deploy.quantization import INT2_OPSET, OPSET
+    from daq_deploy.quantization import quantize as quantize_model
+    from daq_deploy.runtime.session import Session
+
+    from .layers_table import print_layers
+
+    console = Console(stderr=True)
+    with console.status("Reading the checkpoint") as status:
+        from daq_deploy.exporters.export import check_against_torch, check_quantized, export_float
+
+        exported = export_float(
+            checkpoint, res_scale=res_scale, value_range=value_range, opset=INT2_OPSET if config.int2 else OPSET
+        )
+        status.update("Comparing the graph with PyTorch")
+        check_against_torch(exported, Session)
+        status.update("Quantizing")
+        quantized = quantize_model(exported.model, config)
+        status.update("Running the quantized graph")
+        check_quantized(exported, quantized.to_bytes(), Session)
+    if not dry_run:
+        if float_output is not None:
+            save_model(exported.model, float_output, force)
+        if output is not None:
+            quantized.save(output, force)
+    print_layers(quantized, checkpoint, None if dry_run else output, as_json)
+
+
+__all__ = ["export"]
