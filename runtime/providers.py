@@ -128,7 +128,7 @@ def _create(model: bytes, options: onnxruntime.SessionOptions, providers: list[s
         raise
     finally:
         if accelerated:
-            onnxruntime.set_default_logger_severity(2)
+            onnxruntime.set_default_logger_severity(2)  # its default
 
 
 def _prepare_cuda() -> None:

@@ -55,7 +55,7 @@ class SessionDescription:
     value_range: float
     """Largest pixel value of input and output."""
     fallback_nodes: tuple[str, ...] | None
-    """Nodes that fell back to the CPU; None where ONNX Runtime (below 1.24) cannot say."""
+    """Nodes that fell back to the CPU; None where the installed ONNX Runtime cannot say."""
     native_library: str | None
     """The native kernels in use; None without."""
 

@@ -37,7 +37,9 @@ def test_every_node_runs_on_cuda_and_agrees_with_the_cpu(network):
     with Session(network, "cuda") as cuda, Session(network, "cpu") as cpu:
         assert (cuda.describe().provider, cuda.describe().fallback_nodes) == ("cuda", ())
         image = smooth_image(45, 70)
-        assert psnr(cuda.run(image), cpu.run(image)) > 50
+        # Sums in another order flip codes on a rounding boundary, and those flip more in later layers.
+        floor = 80 if cuda.describe().config is None else 40
+        assert psnr(cuda.run(image), cpu.run(image)) > floor
 
 
 def test_a_run_with_the_picture_on_the_device_gives_the_same(network):

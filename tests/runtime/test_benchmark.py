@@ -31,7 +31,7 @@ def test_the_ratio_is_taken_pair_by_pair():
     """A machine that slows down tenfold halfway does so for both; the ratio does not see it."""
     first = [1.0, 1.0, 10.0, 10.0, 10.0]
     assert summarize([2.0, 2.0, 20.0, 20.0, 20.0], first).ratio == 2
-    assert summarize([20.0, 2.0, 2.0, 2.0, 2.0], first).ratio == pytest.approx(0.2)
+    assert summarize([2.0, 20.0, 2.0], [1.0, 10.0, 100.0]).ratio == 2
 
 
 def test_percentiles_need_a_sample_that_has_them():

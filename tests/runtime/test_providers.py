@@ -114,7 +114,7 @@ def test_a_network_that_runs_on_cuda_in_whole_opens(nearest_x2, pretend):
 
 
 def test_an_older_onnxruntime_refuses_fallback_by_itself(nearest_x2, pretend, monkeypatch):
-    """Without the record of assignments (below 1.24) ONNX Runtime is told to refuse, and allowed nodes are unknown."""
+    """Without the record of assignments ONNX Runtime is told to refuse, and allowed nodes are unknown."""
     entries = {}
 
     class OlderSession:
