@@ -73,8 +73,9 @@ def benchmark(
         return
     headings, *rows = result.rows()
     table = Table(caption=result.conditions())
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
+    table.add_column(headings[0], min_width=20, overflow="fold")
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(*row)
     Console().print(table)
