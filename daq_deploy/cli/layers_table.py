@@ -1,0 +1,92 @@
+"""The table of layers that `quantize`, `export` and `inspect` print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from daq_deploy.inspection import StoredLayer, WeightTotals
+    from daq_deploy.quantization import Quantized
+
+
+def print_layers(quantized: Quantized, source: Path, output: Path | None, as_json: bool) -> None:
+    """Print what became of each convolution, and what the file weighs against the one it was made from.
+
+    Args:
+        quantized: the DAQ graph.
+        source: the float file or checkpoint.
+        output: the DAQ file that was written; None where none was.
+        as_json: print one JSON document instead of a table.
+    """
+    import typer
+
+    from daq_deploy.inspection import size_on_disk, stored_layers, weight_totals
+
+    layers, totals = stored_layers(quantized), weight_totals(quantized.model)
+    size = len(quantized.to_bytes()) if output is None else size_on_disk(output)
+    source_size = size_on_disk(source)
+    if as_json:
+        document = {
+            "source": str(source),
+            "source_bytes": source_size,
+            "output": None if output is None else str(output),
+            "output_bytes": size,
+            "weights": totals.weights,
+            "bits_per_weight": totals.bits_per_weight,
+            "layers": [layer.to_dict() for layer in layers],
+        }
+        typer.echo(json.dumps(document, indent=2))
+        return
+    print_table(layers)
+    name = "without --dry-run the file would have" if output is None else f"{output}:"
+    typer.echo(f"{name} {size / 1000:.1f} kB, {size / source_size:.3f} of {source} ({source_size / 1000:.1f} kB)")
+    for line in layer_notes(layers, totals):
+        typer.echo(line)
+
+
+def print_table(layers: Iterable[StoredLayer]) -> None:
+    """Print one row a convolution; W4A32 stands for weights at 4 bits and a feature map left float."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    for heading in ("role", "bits", "signed"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("shape", "kB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in layers:
+        report = layer.report
+        row = (
+            report.name,
+            report.role,
+            f"W{report.weight_bits}A{report.activation_bits}",
+            "yes" if report.signed else "no",
+            "x".join(str(size) for size in report.weight_shape),
+            f"{layer.stored_bytes / 1000:.1f}",
+        )
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def layer_notes(layers: Iterable[StoredLayer], totals: WeightTotals) -> list[str]:
+    """Return the lines under the table: the average bits a weight, why layers are float, and what is stored wider."""
+    lines = [f"{totals.weights} weights at {totals.bits_per_weight:.2f} bits on average, steps included"]
+    names: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.report.reason:
+            names.setdefault(layer.report.reason, []).append(layer.report.name)
+        elif layer.report.weight_bits == 2 and layer.storage_bits == 4 and len(lines) == 1:
+            lines.append("2-bit weights are stored in four bits; --int2 stores them in two (opset 25)")
+    for reason, of_reason in names.items():
+        rest = f" and {len(of_reason) - 3} more" if len(of_reason) > 3 else ""
+        lines.append(f"{', '.join(of_reason[:3])}{rest}: {reason}")
+    return lines
+
+
+__all__ = ["layer_notes", "print_layers", "print_table"]
