@@ -1,0 +1,85 @@
+"""`daq-deploy evaluate`: how good networks are on benchmark pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import AsJson
+from .session_options import Provider, Threads
+
+
+def evaluate(
+    models: Annotated[
+        list[Path], typer.Argument(help="ONNX files; the others are compared with the first.", show_default=False)
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            help="Pictures, or a benchmark's folder with HR/ in it. LRx2/namex2.png beside HR/ is used where it is "
+            "there (LRx4 for x4, and so on); otherwise LR pictures are made by MATLAB's bicubic.",
+            show_default=False,
+        ),
+    ],
+    scale: Annotated[
+        int | None,
+        typer.Option("--scale", metavar="N", help="Scale; found by a run if not given.", show_default=False),
+    ] = None,
+    bicubic: Annotated[bool, typer.Option("--bicubic", help="Also show what bicubic upscaling reaches.")] = False,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure PSNR and SSIM of networks against high-resolution pictures, by the field's protocol.
+
+    "drop" is the PSNR-Y, in dB, that a network loses against the first. Figures of each picture: --json.
+
+    Example: daq-deploy evaluate edsr.onnx edsr_daq.onnx --data Set5 --bicubic
+    """
+    from contextlib import ExitStack
+
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from daq_deploy.errors import OptionError
+    from daq_deploy.evaluation import BicubicRunner, Comparison, model_names
+    from daq_deploy.evaluation import evaluate as evaluate_runner
+    from daq_deploy.image_pairs import find_image_pairs
+    from daq_deploy.runner import Runner
+    from daq_deploy.runtime.images import read_picture
+    from daq_deploy.runtime.session import Session
+
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(Session(path, provider, threads)) for path in models]
+        scales = [session.scale for session in sessions] if scale is None else [scale]
+        if len(set(scales)) > 1:
+            listed = ", ".join(f"{path.name} x{factor}" for path, factor in zip(models, scales, strict=True))
+            raise OptionError(f"networks of different scales cannot be compared: {listed}")
+        pairs = find_image_pairs(data, scales[0], lambda path: read_picture(path).rgb)
+        runners: list[tuple[str, Runner]] = list(zip(model_names(models), sessions, strict=True))
+        if bicubic:
+            runners.append(("bicubic", BicubicRunner(scales[0])))
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("Evaluating", total=len(runners) * len(pairs))
+            evaluations = [
+                evaluate_runner(runner, pairs, name, progress=lambda: bar.advance(task)) for name, runner in runners
+            ]
+    comparison = Comparison(pairs, tuple(evaluations))
+    if as_json:
+        typer.echo(comparison.to_json())
+        return
+    headings, *rows = comparison.rows()
+    table = Table(caption=comparison.convention())
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+__all__ = ["evaluate"]
