@@ -17,13 +17,12 @@ import numpy as np
 import onnxruntime
 
 from daq_deploy.errors import OptionError
+from daq_deploy.metrics.pixels import Pixels, to_network
 
-from .images import Pixels
 from .machine import Machine, this_machine
 from .memory import peak_memory
 from .session import Session, SessionDescription
 from .synthetic import smooth_image
-from .upscale import to_network
 
 P90_RUNS = 10
 """Fewest runs for which a 90th percentile is given."""

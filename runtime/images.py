@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from daq_deploy.errors import ImageError, OptionError
 from daq_deploy.files import atomic_write
-
-Pixels = npt.NDArray[np.uint8]
+from daq_deploy.metrics.pixels import Pixels
 
 _READ_FORMATS = ("PNG", "JPEG", "WEBP")
 _COLOUR_MODES = ("RGB", "RGBA", "P")
@@ -129,4 +127,4 @@ def write_picture(path: Path, picture: Picture, force: bool = False) -> None:
         Image.fromarray(pixels).save(temporary, icc_profile=picture.icc_profile, **options)
 
 
-__all__ = ["Picture", "Pixels", "check_picture_path", "read_picture", "write_picture"]
+__all__ = ["Picture", "check_picture_path", "read_picture", "write_picture"]

@@ -40,6 +40,7 @@ def benchmark(
 
     Example: daq-deploy benchmark edsr_daq.onnx edsr.onnx --threads 1 --size 320x180
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.progress import Progress
     from rich.table import Table
@@ -72,8 +73,8 @@ def benchmark(
         typer.echo(result.to_json())
         return
     headings, *rows = result.rows()
-    table = Table(caption=result.conditions())
-    table.add_column(headings[0], min_width=20, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=result.conditions())
+    table.add_column(headings[0], overflow="fold")
     for heading in headings[1:]:
         table.add_column(heading, justify="right")
     for row in rows:

@@ -3,14 +3,12 @@ from __future__ import annotations
 import numpy as np
 import onnx.parser
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from daq_deploy.errors import ImageError, ModelError
 from daq_deploy.metrics.resize import resize_bicubic
 from daq_deploy.runtime import Picture, Session, read_picture
-from daq_deploy.runtime.upscale import to_network, to_pixels, upscale
+from daq_deploy.runtime.upscale import upscale
 
 
 def colours(height: int, width: int) -> np.ndarray:
@@ -35,26 +33,12 @@ def test_alpha_is_resized_bicubically_and_the_rest_kept(nearest_x2):
     assert (larger.notes, larger.icc_profile) == (picture.notes, picture.icc_profile)
 
 
-@given(value_range=st.sampled_from([1.0, 255.0]), seed=st.integers(0, 1000))
-def test_pixels_survive_the_way_there_and_back(value_range, seed):
-    rgb = np.random.default_rng(seed).integers(0, 256, (3, 5, 3), np.uint8)
-    values = to_network(rgb, value_range)
-    assert values.dtype == np.float32
-    assert values.max() <= value_range
-    np.testing.assert_array_equal(to_pixels(values, value_range), rgb)
-
-
-def test_values_beyond_the_range_are_clipped_and_rounded():
-    output = np.array([-3.0, 0.6, 254.4, 300.0, 1e30, -1e30], np.float32).reshape(1, 1, 1, 6).repeat(3, axis=1)
-    assert to_pixels(output, 255.0)[0, :, 0].tolist() == [0, 1, 254, 255, 255, 0]
-
-
 def test_a_network_that_gives_nan_is_refused():
     model = onnx.parser.parse_model(
         """<ir_version: 10, opset_import: ["": 21]> g (float[n,3,h,w] image) => (float[n,3,h,w] larger)
         { below = Neg(image) larger = Log(below) }"""
     )
-    with pytest.raises(ModelError, match="not finite numbers"):
+    with pytest.raises(ModelError, match=r"model in memory: .*NaN"):
         upscale(Session(model), Picture(np.full((2, 2, 3), 9, np.uint8)))
 
 
