@@ -74,12 +74,14 @@ def evaluate(
         typer.echo(comparison.to_json())
         return
     headings, *rows = comparison.rows()
-    table = Table(caption=comparison.convention())
+    table = Table()
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "model" else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(comparison.convention(), highlight=False, markup=False)
 
 
 __all__ = ["evaluate"]

@@ -50,7 +50,7 @@ def test_equal_pictures_reach_one_and_bytes_do_not_wrap_around():
 
 
 def test_a_picture_smaller_than_the_window_is_refused():
-    with pytest.raises(ImageError, match="20x10 pixels.*11 a side"):
+    with pytest.raises(ImageError, match=r"20x10 pixels.*11 a side"):
         ssim(np.zeros((10, 20)), np.zeros((10, 20)))
 
 
