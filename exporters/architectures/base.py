@@ -37,6 +37,11 @@ class ArchitectureDescription:
     parameters: Mapping[str, int | float | bool]
     """Arguments of the network's constructor."""
 
+    def summary(self) -> str:
+        """Return the description as a line to read."""
+        parameters = "".join(f", {name} {value}" for name, value in self.parameters.items() if name != "scale")
+        return f"{self.name} x{self.scale}{parameters}, pixel values 0..{self.value_range:g}"
+
     def to_json(self) -> str:
         """Return the description as one line of JSON."""
         return json.dumps({**asdict(self), "parameters": dict(self.parameters)}, sort_keys=True)
