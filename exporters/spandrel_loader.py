@@ -17,6 +17,9 @@ from .checkpoint import StateDict
 VALUE_RANGE = 1.0
 """spandrel's networks read and write pixel values 0..1."""
 
+REWRITES_ITS_WEIGHTS = frozenset({"SPAN"})
+"""Networks whose forward pass assigns to their weights' `.data`: torch.export (2.13) crashes the process on them."""
+
 
 def is_installed() -> bool:
     """Return whether spandrel can be imported."""
@@ -35,7 +38,8 @@ def load(
         unknown: what to say of an architecture that spandrel does not know either.
 
     Raises:
-        CheckpointError: spandrel does not know the architecture, or it is no RGB super-resolution network.
+        CheckpointError: spandrel does not know the architecture, or it is no RGB super-resolution network, or one that torch.onnx
+            cannot export.
     """
     spandrel = _import(path)
     try:
@@ -47,6 +51,11 @@ def load(
     name = str(found.architecture.name)
     if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
         raise CheckpointError(f"{path}: {name} does not map an RGB image to an RGB image")
+    if name in REWRITES_ITS_WEIGHTS:
+        raise CheckpointError(
+            f"{path}: {name} rewrites its own weights as it runs, which torch.onnx cannot export; "
+            "export it to ONNX by its own code and use `daq-deploy quantize`"
+        )
     return found.model, ArchitectureDescription(name, int(found.scale), value_range or VALUE_RANGE, {})
 
 
@@ -63,4 +72,4 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-__all__ = ["VALUE_RANGE", "is_installed", "load"]
+__all__ = ["REWRITES_ITS_WEIGHTS", "VALUE_RANGE", "is_installed", "load"]

@@ -187,6 +187,7 @@ class FakeSpandrel(ModuleType):
 
     def __init__(self) -> None:
         super().__init__("spandrel")
+        self.architecture = "Only"
         self.__spec__ = importlib.machinery.ModuleSpec("spandrel", None)
         self.devices: list[str] = []
 
@@ -205,7 +206,7 @@ class FakeSpandrel(ModuleType):
         channels = network.only.in_channels
         return self.ImageModelDescriptor(
             model=network,
-            architecture=SimpleNamespace(name="Only"),
+            architecture=SimpleNamespace(name=self.architecture),
             scale=1,
             input_channels=channels,
             output_channels=channels,
@@ -252,6 +253,12 @@ def test_what_spandrel_does_not_build_is_refused(tmp_path: Path, spandrel: FakeS
         torch.save(weights, path)
         with pytest.raises(CheckpointError, match=message):
             load_network(path, AS_STATED)
+
+
+def test_a_network_that_crashes_the_exporter_is_refused(tmp_path: Path, spandrel: FakeSpandrel) -> None:
+    spandrel.architecture = "SPAN"
+    with pytest.raises(CheckpointError, match="SPAN rewrites its own weights .*`daq-deploy quantize`$"):
+        load_network(save(only_network(3), tmp_path / "network.pt"), AS_STATED)
 
 
 def test_a_spandrel_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
