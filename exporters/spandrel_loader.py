@@ -38,8 +38,8 @@ def load(
         unknown: what to say of an architecture that spandrel does not know either.
 
     Raises:
-        CheckpointError: spandrel does not know the architecture, or it is no RGB super-resolution network, or one that torch.onnx
-            cannot export.
+        CheckpointError: spandrel does not know the architecture, or it is no RGB super-resolution network, or one that
+            torch.onnx cannot export.
     """
     spandrel = _import(path)
     try:

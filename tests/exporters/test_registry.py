@@ -257,7 +257,7 @@ def test_what_spandrel_does_not_build_is_refused(tmp_path: Path, spandrel: FakeS
 
 def test_a_network_that_crashes_the_exporter_is_refused(tmp_path: Path, spandrel: FakeSpandrel) -> None:
     spandrel.architecture = "SPAN"
-    with pytest.raises(CheckpointError, match="SPAN rewrites its own weights .*`daq-deploy quantize`$"):
+    with pytest.raises(CheckpointError, match=r"SPAN rewrites its own weights .*`daq-deploy quantize`$"):
         load_network(save(only_network(3), tmp_path / "network.pt"), AS_STATED)
 
 
