@@ -139,6 +139,16 @@ def test_a_network_that_is_not_finite_is_caught(exported: ExportedModel) -> None
         check_against_torch(replace(exported, module=Infinite()), StockRunner)
 
 
+def test_a_network_that_overwrites_its_input_is_compared_fairly(exported: ExportedModel) -> None:
+    class Overwriting(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = exported.module(x.clone())
+            x.zero_()
+            return result
+
+    check_against_torch(replace(exported, module=Overwriting()), StockRunner)
+
+
 def test_a_quantized_graph_is_compared_without_a_gate(exported: ExportedModel) -> None:
     data = model_bytes(exported.model)
     assert check_quantized(exported, data, lambda data: StockRunner(data, change=1.0)) == pytest.approx(48.13, abs=0.1)
