@@ -114,7 +114,7 @@ def inspect_file(path: Path) -> Inspection:
     try:
         if is_daq:
             config = DaqConfig.from_json(properties["daq.config"])
-            quantized = Quantized(ir.from_proto(proto), _read_layers(properties.get("daq.layers", "[]")))
+            quantized = Quantized(ir.from_proto(proto), read_layers(properties.get("daq.layers", "[]")))
         else:
             config = DaqConfig()
             quantized = quantize(path, config)
@@ -171,7 +171,8 @@ def _codes(tensors: list[ir.TensorProtocol]) -> ir.TensorProtocol:
     return next((tensor for tensor in tensors if tensor.dtype != ir.DataType.FLOAT), tensors[0])
 
 
-def _read_layers(text: str) -> tuple[LayerReport, ...]:
+def read_layers(text: str) -> tuple[LayerReport, ...]:
+    """Read the JSON of `daq.layers`."""
     return tuple(LayerReport(**values | {"weight_shape": tuple(values["weight_shape"])}) for values in json.loads(text))
 
 
@@ -180,6 +181,7 @@ __all__ = [
     "StoredLayer",
     "WeightTotals",
     "inspect_file",
+    "read_layers",
     "size_on_disk",
     "stored_layers",
     "weight_totals",

@@ -73,8 +73,7 @@ def quantize(
     else:
         source, graph_model = str(model), load_float_model(Path(model), opset)
         graph_model.metadata_props["daq.source_sha256"] = sha256_of(Path(model))
-    for prepare in (FoldBatchNorm(), FoldMeanShift(), FoldResidualScale()):
-        prepare(graph_model)
+    fold(graph_model)
     plan = plan_layers(graph_model.graph, config)
     layers = tuple(plan.values())
     if not any(layer.quantized for layer in layers):
@@ -89,6 +88,12 @@ def quantize(
         finish(graph_model)
     _describe(graph_model, config, layers, value_range)
     return Quantized(graph_model, layers)
+
+
+def fold(model: ir.Model) -> None:
+    """Fold batch norm, mean shift and residual scale into the convolutions, in place: what quantization begins with."""
+    for fold_pass in (FoldBatchNorm(), FoldMeanShift(), FoldResidualScale()):
+        fold_pass(model)
 
 
 def _common_reasons(layers: tuple[LayerReport, ...]) -> str:
@@ -108,4 +113,4 @@ def _describe(model: ir.Model, config: DaqConfig, layers: tuple[LayerReport, ...
         properties["daq.value_range"] = str(float(value_range or 255))
 
 
-__all__ = ["INT2_OPSET", "OPSET", "Quantized", "quantize"]
+__all__ = ["INT2_OPSET", "OPSET", "Quantized", "fold", "quantize"]

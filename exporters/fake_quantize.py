@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ LARGEST_SPREAD = 2.0**63
 
 UNIT_STEPS = {1: 1.5958, 2: 0.9957, 3: 0.5860, 4: 0.3352, 5: 0.1881, 6: 0.1041, 7: 0.0569, 8: 0.0308}
 """Step of the optimal uniform quantizer of a unit Gaussian, by bits."""
+
+DEPLOY_WEIGHTS = {2: 0.0, 3: 0.3, 4: 0.5, 5: 0.6, 6: 0.8, 7: 0.9, 8: 1.0}
+"""Weight of the full range in the step of the `deploy` rule, by bits."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Statistics:
     mean: Tensor
     spread: Tensor
     """Population standard deviation: over all values, or over the positive ones of a non-negative map."""
+    minimum: Tensor
+    maximum: Tensor
 
     @classmethod
     def of(cls, feature_map: Tensor, signed: bool) -> Statistics:
@@ -66,7 +71,12 @@ class Statistics:
         count = counted.sum(dim=(2, 3), keepdim=True).clamp(min=1)
         centre = (values * counted).sum(dim=(2, 3), keepdim=True) / count
         variance = ((values - centre).square() * counted).sum(dim=(2, 3), keepdim=True) / count
-        return cls(values.mean(dim=(2, 3), keepdim=True), variance.sqrt().clamp(max=LARGEST_SPREAD))
+        return cls(
+            mean=values.mean(dim=(2, 3), keepdim=True),
+            spread=variance.sqrt().clamp(max=LARGEST_SPREAD),
+            minimum=values.amin(dim=(2, 3), keepdim=True),
+            maximum=values.amax(dim=(2, 3), keepdim=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,21 @@ def _reference_range(statistics: Statistics, bits: int, signed: bool) -> tuple[T
     return _gaussian_range(statistics, UNIT_STEPS[bits - 1], bits, signed)
 
 
-RANGE_RULES: dict[str, RangeRule] = {"paper": _paper_range, "reference": _reference_range}
+def _deploy_range(statistics: Statistics, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
+    """Mix the Gaussian step with the step of the full range by their weighted geometric mean; no level lies unused."""
+    steps = 2**bits - 1
+    lowest = statistics.minimum if signed else torch.zeros_like(statistics.minimum)
+    full = (statistics.maximum - lowest) / steps
+    weight = DEPLOY_WEIGHTS[bits]
+    mixed = (UNIT_STEPS[bits] * statistics.spread) ** (1 - weight) * full**weight
+    step = torch.minimum(mixed, full).clamp(min=TINY)
+    if not signed:
+        return lowest, step
+    around_mean = statistics.mean - steps / 2 * step
+    return torch.maximum(torch.minimum(around_mean, statistics.maximum - steps * step), lowest), step
+
+
+RANGE_RULES: dict[str, RangeRule] = {"deploy": _deploy_range, "paper": _paper_range, "reference": _reference_range}
 """From statistics, bits and sign to lo and step; `reference` is the step of the authors' released code."""
 
 
@@ -114,7 +138,20 @@ def _paper_weights(weight: Tensor, bits: int) -> Tensor:
     return (codes + 0.5) * step
 
 
-WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"paper": _paper_weights}
+def _deploy_weights(weight: Tensor, bits: int) -> Tensor:
+    rows = weight.double().flatten(1)
+    half = 2 ** (bits - 1)
+    widest = rows.abs().amax(dim=1) / (half - 0.5)
+    candidates = (torch.linspace(1, 0.2, 81, dtype=torch.float64)[:, None] * widest).clamp(min=TINY)[:, :, None]
+    errors = torch.stack(
+        [((rows / step).round().clamp(-half, half - 1) * step - rows).square().sum(dim=1) for step in candidates]
+    )
+    step = candidates.gather(0, errors.argmin(dim=0)[None, :, None])[0].float()
+    levels: Tensor = (rows / step).round().clamp(-half, half - 1).float() * step
+    return levels.reshape(weight.shape)
+
+
+WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"deploy": _deploy_weights, "paper": _paper_weights}
 """From weights (O, I, kH, kW) and bits to the weights that the codes stand for."""
 
 
@@ -122,7 +159,7 @@ def quantize_activation(feature_map: Tensor, plan: LayerPlan) -> QuantizedActiva
     """Quantize a float32 feature map (N, C, H, W) by the ranges of its own channels."""
     statistics = Statistics.of(feature_map, plan.signed)
     if plan.range_bits is not None:
-        statistics = Statistics(statistics.mean, _quantize_spreads(statistics.spread, plan.range_bits))
+        statistics = replace(statistics, spread=_quantize_spreads(statistics.spread, plan.range_bits))
     lo, step = (bound.float() for bound in RANGE_RULES[plan.range_rule](statistics, plan.activation_bits, plan.signed))
     codes = torch.round((feature_map - lo) / step).clamp(0, 2**plan.activation_bits - 1)
     return QuantizedActivation(lo, step, codes)

@@ -1,0 +1,147 @@
+"""`daq-deploy validate`: is a DAQ file what it claims to be, and how far is it from the float network?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import AsJson
+from .session_options import Provider, Threads
+
+if TYPE_CHECKING:
+    from daq_deploy.runtime.session import Session
+    from daq_deploy.validation import Picture, Reference, ValidationReport
+
+SIDE = 96
+"""Height and width of the picture that is validated on; larger ones are cut to their centre."""
+
+
+def validate(
+    model: Annotated[Path, typer.Argument(help="DAQ file.", show_default=False)],
+    reference: Annotated[
+        Path,
+        typer.Option(
+            "--reference",
+            metavar="FLOAT",
+            help="The float network: an ONNX file, or a checkpoint, which also compares with PyTorch.",
+            show_default=False,
+        ),
+    ],
+    image: Annotated[
+        Path | None,
+        typer.Option("--image", help=f"Picture to run on, its centre of {SIDE}x{SIDE} pixels; synthetic if not given."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FOLDER", help="Benchmark pictures, as for `evaluate`.", show_default=False),
+    ] = None,
+    min_psnr: Annotated[
+        float | None,
+        typer.Option(
+            "--min-psnr",
+            metavar="DB",
+            help="Fail where the output is further than this from the float network's.",
+            show_default=False,
+        ),
+    ] = None,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove a DAQ file: against its numerics, PyTorch, every optimization level, and the float network.
+
+    Exit code 1 if a level fails. Layers are listed worst first: "SQNR" is signal over quantization noise.
+
+    Example: `daq-deploy validate edsr_daq.onnx --reference edsr.onnx --data Set5`
+    """
+    import json
+    from functools import partial
+
+    from rich.console import Console
+
+    from daq_deploy.errors import CheckFailed
+    from daq_deploy.image_pairs import find_image_pairs
+    from daq_deploy.model_file import read_proto
+    from daq_deploy.runtime.images import read_picture
+    from daq_deploy.runtime.providers import started_providers
+    from daq_deploy.runtime.session import Session
+    from daq_deploy.validation import Validation
+
+    metadata = {entry.key: entry.value for entry in read_proto(model).metadata_props}
+    messages = Console(stderr=True)
+    with messages.status("Reading") as status:
+        session = Session(model, provider, threads)
+        validation = Validation(
+            model, _read_reference(reference, metadata), _picture(image, session), partial(Session, threads=threads)
+        )
+        pairs = None if data is None else find_image_pairs(data, session.scale, lambda path: read_picture(path).rgb)
+        others = [name for name in started_providers() if name != provider]
+        report = validation.run(provider, others[0] if others else None, pairs, min_psnr, status.update)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+    else:
+        _print(report)
+    if report.failures:
+        numbers = ", ".join(str(level.number) for level in report.failures)
+        raise CheckFailed(f"{model}: level {numbers} failed: {report.failures[0].detail}")
+
+
+def _read_reference(path: Path, metadata: Mapping[str, str]) -> Reference:
+    from daq_deploy.errors import DaqError
+    from daq_deploy.validation import onnx_reference
+
+    if path.suffix == ".onnx":
+        return onnx_reference(path)
+    if find_spec("torch") is None:
+        raise DaqError(f"{path}: a checkpoint needs PyTorch, which is not installed: pip install 'daq-deploy[export]'")
+    from daq_deploy.exporters.torch_reference import reference_of
+
+    return reference_of(path, metadata)
+
+
+def _picture(path: Path | None, session: Session) -> Picture:
+    from daq_deploy.metrics import to_network
+    from daq_deploy.runtime.images import read_picture
+    from daq_deploy.validation import Picture, gradients_and_edges
+
+    if path is None:
+        pixels = gradients_and_edges(SIDE, SIDE, session.value_range, session.channels)
+        return Picture(pixels, f"synthetic, gradients and edges, {SIDE}x{SIDE}")
+    rgb = read_picture(path).rgb
+    top, left = max(0, rgb.shape[0] - SIDE) // 2, max(0, rgb.shape[1] - SIDE) // 2
+    centre = rgb[top : top + SIDE, left : left + SIDE]
+    return Picture(
+        to_network(centre, session.value_range), f"{path}, {centre.shape[1]}x{centre.shape[0]} at its centre"
+    )
+
+
+def _print(report: ValidationReport) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+    layers = Table(box=box.SIMPLE_HEAD)
+    layers.add_column("layer", overflow="fold")
+    layers.add_column("SQNR of its input", justify="right")
+    layers.add_column("SQNR of its weights", justify="right")
+    for layer in report.layers:
+        layers.add_row(Text(layer.name), _decibels(layer.activation_sqnr), _decibels(layer.weight_sqnr))
+    console.print(layers)
+    for level in report.levels:
+        typer.echo(f"level {level.number}, {level.title}: {level.outcome}: {level.detail}")
+    typer.echo(f"{report.model} against {report.reference}, picture: {report.image}")
+
+
+def _decibels(value: float | None) -> str:
+    return "float" if value is None else f"{value:.1f} dB"
+
+
+__all__ = ["validate"]

@@ -1,0 +1,111 @@
+"""Find the DAQ blocks of a graph by their structure, functions kept or inlined.
+
+    lo, step = daq.ChannelRange(X), or the nodes it was inlined to
+    codes    = [Clip](QuantizeLinear([Reshape](X - lo), step))
+    X^       = [Reshape](DequantizeLinear(codes, step)) + lo
+    Y        = Conv(X^, ...)
+
+Nodes in brackets are there or not: Clip below 8 bits, Reshape with dynamic batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from daq_deploy.config import DaqConfig
+from daq_deploy.errors import ModelError
+from daq_deploy.ops import DOMAIN
+
+from .graph import constant_array, convolutions
+
+
+@dataclass(frozen=True)
+class DaqBlock:
+    """One block, its values, how it quantizes, and who reads it."""
+
+    feature_map: ir.Value
+    """What is quantized, float32 (N, C, H, W)."""
+    lo: ir.Value
+    """Lowest level of each channel, float32 (N, C, 1, 1)."""
+    step: ir.Value
+    """Distance between levels, float32 (N * C,)."""
+    codes: ir.Value
+    """uint8, (N, C, H, W), or (1, N * C, H, W) with dynamic batch; 0 to 2^bits - 1."""
+    quantized: ir.Value
+    """The levels that codes stand for, float32 (N, C, H, W)."""
+    bits: int
+    signed: bool
+    rule: str
+    range_bits: int | None
+    convolutions: tuple[ir.Node, ...]
+    """The convolutions that read it, in execution order."""
+
+
+def find_blocks(model: ir.Model) -> list[DaqBlock]:
+    """Return the blocks of the main graph in execution order; none for a float graph.
+
+    Raises:
+        ModelError: the functions are inlined and `daq.config` does not say how blocks quantize.
+    """
+    readers: dict[ir.Value, list[ir.Node]] = {}
+    for node in convolutions(model.graph):
+        if node.inputs[0] is not None:
+            readers.setdefault(node.inputs[0], []).append(node)
+    found = [_match(model, quantized, tuple(nodes)) for quantized, nodes in readers.items()]
+    return [block for block in found if block is not None]
+
+
+def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> DaqBlock | None:
+    addition = _producer(quantized, "Add")
+    if addition is None:
+        return None
+    levels, lo = addition.inputs
+    dequantize = _producer(_before_reshape(levels), "DequantizeLinear")
+    if dequantize is None or lo is None:
+        return None
+    codes, step = dequantize.inputs[:2]
+    clip = _producer(codes, "Clip")
+    quantize = _producer(codes if clip is None else clip.inputs[0], "QuantizeLinear")
+    if quantize is None or codes is None or step is None or quantize.inputs[1] is not step:
+        return None
+    subtraction = _producer(_before_reshape(quantize.inputs[0]), "Sub")
+    if subtraction is None or subtraction.inputs[1] is not lo or subtraction.inputs[0] is None:
+        return None
+    last_code = None if clip is None else constant_array(clip.inputs[2])
+    bits = 8 if last_code is None else int(last_code).bit_length()
+    rule, signed, range_bits = _settings(model, lo)
+    return DaqBlock(subtraction.inputs[0], lo, step, codes, quantized, bits, signed, rule, range_bits, nodes)
+
+
+def _settings(model: ir.Model, lo: ir.Value) -> tuple[str, bool, int | None]:
+    """Return rule, sign and range bits: from the call of the function, or from metadata where it is inlined."""
+    call = lo.producer()
+    if call is not None and call.domain == DOMAIN:
+        attributes = call.attributes
+        return (
+            attributes["rule"].as_string(),
+            bool(attributes["signed"].as_int()),
+            attributes["range_bits"].as_int() or None,
+        )
+    if "daq.config" not in model.metadata_props:
+        raise ModelError("the graph has inlined DAQ blocks and no daq.config; quantize the float model again")
+    config = DaqConfig.from_json(model.metadata_props["daq.config"])
+    # The inlined function makes lo from a mean where the map is signed, and as step * 0 where it is not.
+    signed = not (call is not None and call.op_type == "Mul" and constant_array(call.inputs[1]) is not None)
+    return config.range_rule, signed, config.range_bits
+
+
+def _producer(value: ir.Value | None, kind: str) -> ir.Node | None:
+    """Return the node that computes a value, None if it is not of this kind."""
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == kind and node.domain == "" else None
+
+
+def _before_reshape(value: ir.Value | None) -> ir.Value | None:
+    reshape = _producer(value, "Reshape")
+    return value if reshape is None else reshape.inputs[0]
+
+
+__all__ = ["DaqBlock", "find_blocks"]

@@ -1,0 +1,121 @@
+"""Compare the codes of a graph with those of a second implementation, on the same feature maps.
+
+Codes may differ only where (x - lo) / step lies on a rounding boundary, and then by one. How near counts as "on" is
+
+    1e-4 + 4 * eps * (|lo| + range) / step        eps of float32, range = 2^bits * largest step of the layer with
+                                                  `range_bits`, else 0
+
+The second term is what float32 costs. It is far below 1e-4 but in channels that hardly vary around a large mean: there
+one unit in the last place of lo is a good part of a step, or many steps, and codes may be as many apart. With `range_bits`
+the spreads of a layer's channels share one quantizer, so that the rounding of the largest reaches the smallest; and a
+spread that itself lies on a rounding boundary changes the step of its whole channel. Such channels show by their step, are
+few (at most one in a hundred of a layer, or one), and their codes are not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from daq_deploy.numerics import ChannelRange, ChannelStatistics, channel_range, quantize
+from daq_deploy.passes.blocks import DaqBlock
+
+from .report import CodeDifference
+from .sessions import OutputRunner, batches
+
+NEAR = 1e-4
+"""Distance from a rounding boundary, in steps, within which implementations may round differently."""
+
+Quantizer = Callable[[npt.NDArray[np.float32], DaqBlock], npt.NDArray[np.uint8]]
+"""From a feature map (N, C, H, W) to its codes."""
+
+
+def oracle(feature_map: npt.NDArray[np.float32], block: DaqBlock) -> npt.NDArray[np.uint8]:
+    """Quantize by the numpy oracle."""
+    return quantize(feature_map, _range_of(feature_map, block), block.bits)
+
+
+def compare_codes(
+    runner: OutputRunner,
+    image: npt.NDArray[np.float32],
+    blocks: Sequence[DaqBlock],
+    names: Mapping[ir.Node, str],
+    quantizer: Quantizer,
+) -> tuple[CodeDifference, ...]:
+    """Run a network and compare the codes of its blocks with `quantizer`'s on the feature maps that the blocks read.
+
+    Args:
+        runner: session with `code_outputs(blocks)` as extra outputs.
+        image: float32 (1, C, H, W).
+        blocks: of the network.
+        names: of its convolutions.
+        quantizer: the second implementation.
+    """
+    differences = []
+    for some in batches(blocks):
+        values = runner.run_outputs(image, code_outputs(some))
+        for block in some:
+            feature_map = image if block.feature_map.is_graph_input() else values[str(block.feature_map.name)]
+            codes = values[str(block.codes.name)].reshape(feature_map.shape)
+            step = values[str(block.step.name)].reshape(feature_map.shape[:2])
+            ties, wrong = count_differences(block, feature_map, codes, step, quantizer(feature_map, block))
+            layers = tuple(names[node] for node in block.convolutions)
+            differences.append(CodeDifference(layers, codes.size, ties, wrong))
+    return tuple(differences)
+
+
+def code_outputs(blocks: Sequence[DaqBlock]) -> list[str]:
+    """Return the names of the tensors that comparing needs; the picture itself is none."""
+    values = [value for block in blocks for value in (block.feature_map, block.codes, block.step)]
+    return list(dict.fromkeys(str(value.name) for value in values if not value.is_graph_input()))
+
+
+def count_differences(
+    block: DaqBlock,
+    feature_map: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint8],
+    step: npt.NDArray[np.float32],
+    expected: npt.NDArray[np.uint8],
+) -> tuple[int, int]:
+    """Count the codes that differ where rounding may differ, and where it must not.
+
+    Args:
+        block: how the codes were made.
+        feature_map: what was quantized, (N, C, H, W).
+        codes: those of the graph, (N, C, H, W).
+        step: with which the graph made them, (N, C).
+        expected: those of the second implementation, (N, C, H, W).
+    """
+    channels = _range_of(feature_map, block)
+    near = _near(block, channels)[:, :, None, None]
+    position = (feature_map.astype(np.float64) - channels.lo[:, :, None, None]) / channels.step[:, :, None, None]
+    to_boundary = np.abs(position - np.floor(position) - 0.5)
+    distance = np.abs(codes.astype(np.int16) - expected.astype(np.int16))
+    allowed = (to_boundary <= near) & (distance <= 1 + np.floor(near))
+    if block.range_bits is not None:
+        other_step = np.abs(step / channels.step - 1) > NEAR
+        few = other_step.sum(axis=1, keepdims=True) <= max(1, other_step.shape[1] // 100)
+        allowed |= (other_step & few)[:, :, None, None]
+    differs = distance > 0
+    return int((differs & allowed).sum()), int((differs & ~allowed).sum())
+
+
+def _range_of(feature_map: npt.NDArray[np.float32], block: DaqBlock) -> ChannelRange:
+    statistics = ChannelStatistics.of(feature_map)
+    return channel_range(statistics, block.bits, block.rule, block.signed, block.range_bits)
+
+
+def _near(block: DaqBlock, channels: ChannelRange) -> npt.NDArray[np.float64]:
+    """Return the distance from a boundary, in steps of each channel (N, C), that counts as on it."""
+    step = channels.step.astype(np.float64)
+    magnitude = np.abs(channels.lo.astype(np.float64))
+    if block.range_bits is not None:
+        magnitude += 2.0**block.bits * step.max(axis=1, keepdims=True)
+    near: npt.NDArray[np.float64] = NEAR + 4 * np.finfo(np.float32).eps * magnitude / step
+    return near
+
+
+__all__ = ["NEAR", "Quantizer", "code_outputs", "compare_codes", "count_differences", "oracle"]
