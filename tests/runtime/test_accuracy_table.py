@@ -12,7 +12,16 @@ from PIL import Image
 from daq_deploy.errors import OptionError
 from daq_deploy.evaluation import Scores
 from daq_deploy.runtime import accuracy_table
-from daq_deploy.runtime.accuracy_table import BEGIN, END, Row, ScoreCache, main, render, rewrite_section
+from daq_deploy.runtime.accuracy_table import (
+    BEGIN,
+    END,
+    Row,
+    ScoreCache,
+    _shipped_networks,
+    main,
+    render,
+    rewrite_section,
+)
 
 DOCUMENT = f"# Results\n\n{BEGIN}\nold table\n{END}\n\nMore text.\n"
 
@@ -106,6 +115,27 @@ def test_what_is_wrong_is_said_before_anything_is_measured(data, document, monke
     document.write_text(DOCUMENT)
     assert run(data / "images", document) == 2
     assert "has no ONNX files" in capsys.readouterr().err
+
+
+def test_shipped_checkpoints_are_exported_to_the_same_bytes_every_time(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    from daq_deploy import models
+    from daq_deploy.models.edsr import EDSR
+
+    (tmp_path / "checkpoints").mkdir()
+    save_file(EDSR(2, n_resblocks=1, n_feats=4).state_dict(), tmp_path / "checkpoints/small.safetensors")
+    monkeypatch.setattr(models, "__path__", [str(tmp_path)])
+    (first,), (second,) = _shipped_networks(), _shipped_networks()
+    assert first.name == "small"
+    assert first.to_bytes() == second.to_bytes()
+
+
+def test_without_torch_the_shipped_checkpoints_are_left_out_and_said_so(monkeypatch, capsys):
+    monkeypatch.setattr(accuracy_table, "find_spec", lambda name: None)
+    assert _shipped_networks() == []
+    assert "left out" in capsys.readouterr().err
 
 
 def test_a_cell_shows_figures_and_the_change_against_float(monkeypatch):
