@@ -80,9 +80,12 @@ def onnx_reference(path: Path) -> Reference:
     """Return a float ONNX file as a reference; there is no PyTorch network for it.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: the file cannot be read, or is a DAQ file.
     """
-    return Reference(path, ir.from_proto(read_proto(path)), "the reference is ONNX; give a checkpoint")
+    model = ir.from_proto(read_proto(path))
+    if "daq.config" in model.metadata_props:
+        raise ModelError(f"{path}: is a DAQ file itself; give the float network it was made from")
+    return Reference(path, model, "the reference is ONNX; give a checkpoint")
 
 
 class Validation:
@@ -121,10 +124,19 @@ class Validation:
             pairs: benchmark pictures for level 6.
             least_psnr: level 6 fails where the output is further than so many dB from the float network's.
             progress: told the title of each level when it starts.
+
+        Raises:
+            ModelError: a network does not run on the picture, or the two differ in scale.
         """
         session = self._open(self._path, provider=provider, extra_outputs=fidelity_outputs(self._blocks))
         float_session = self._open(model_bytes(self._reference.model), provider=provider)
-        distance = self._psnr(session.run(self._picture.pixels), float_session.run(self._picture.pixels))
+        found, truth = (runner.run(self._picture.pixels) for runner in (session, float_session))
+        if found.shape != truth.shape:
+            raise ModelError(
+                f"{self._reference.path}: gives {truth.shape[3]}x{truth.shape[2]} pixels where {self._path} gives "
+                f"{found.shape[3]}x{found.shape[2]}; it is not the network the file was made from"
+            )
+        distance = self._psnr(found, truth)
         needed = distance - MARGIN
         progress("Codes against the oracle")
         codes = self._codes(provider, oracle)
