@@ -1,18 +1,24 @@
 # make demo   set up, run the main job on the network and picture that ship, say where to look
 # make test   set up, run every test
 # make lint   ruff and mypy --strict
+# make benchmark   the network that ships, float against DAQ
+# make accuracy    docs/results.md again; make readme-table: the table of README.md. Both read DATA, by default ../shared/data
 
 PYTHON ?= python3
+DATA ?= ../shared/data
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint typecheck clean
+.PHONY: demo test lint typecheck benchmark accuracy readme-table clean
 
 $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/python -m daq_deploy.runtime.demo -o demo_output
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -q
@@ -27,5 +33,17 @@ typecheck: $(VENV)/installed
 	ln -s $(CURDIR)/daq_deploy/* $(CURDIR)/exporters $(CURDIR)/runtime $(CURDIR)/models build/typecheck/daq_deploy/
 	cd build/typecheck && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p daq_deploy
 
+benchmark: $(VENV)/installed
+	mkdir -p build
+	$(BIN)/daq-deploy export models/checkpoints/edsr_f32b8_x2.safetensors --bits 4 \
+		-o build/edsr_daq.onnx --float-output build/edsr_float.onnx --force > build/export.log
+	$(BIN)/daq-deploy benchmark build/edsr_float.onnx build/edsr_daq.onnx
+
+accuracy: $(VENV)/installed
+	$(BIN)/python -m daq_deploy.runtime.accuracy_table --data $(DATA) -o docs/results.md --cache build/accuracy.json
+
+readme-table: $(VENV)/installed
+	$(BIN)/python -m daq_deploy.runtime.demo.readme_table README.md --data $(DATA)/images/Set5
+
 clean:
-	rm -rf build $(VENV)
+	rm -rf build demo_output $(VENV)

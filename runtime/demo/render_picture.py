@@ -142,10 +142,10 @@ def _window(canvas: Image.Image, box: tuple[int, int, int, int], panes: tuple[in
     canvas.paste(Image.fromarray(_mix((36, 52, 70), (146, 172, 196), glass**2).astype(np.uint8)), (left, top))
     for step in range(1, panes[0]):
         x = left + (right - left) * step // panes[0]
-        draw.rectangle((x - 2, top, x + 2, bottom), fill=(236, 232, 222))
+        draw.rectangle((x - 3, top, x + 3, bottom), fill=(236, 232, 222))
     for step in range(1, panes[1]):
         y = top + (bottom - top) * step // panes[1]
-        draw.rectangle((left, y - 2, right, y + 2), fill=(236, 232, 222))
+        draw.rectangle((left, y - 3, right, y + 3), fill=(236, 232, 222))
     draw.rectangle((left - 14, bottom + 6, right + 14, bottom + 15), fill=(206, 200, 188))
 
 
@@ -161,26 +161,26 @@ def boathouse(generator: np.random.Generator, canvas: Image.Image) -> None:
     """Draw the boathouse on the right shore: brick below, boards above, a slate roof, a name over the door."""
     left, right, foot, sill, eaves, top = 860, 1370, _SHORE + 4, 590, 400, 250
     draw = ImageDraw.Draw(canvas)
-    canvas.paste(bricks(generator, (66, 150), (22, 11)), (1190, 205))
+    canvas.paste(bricks(generator, (66, 150), (33, 16)), (1190, 205))
     draw.rectangle((1182, 196, 1263, 210), fill=(120, 112, 104))
-    canvas.paste(bricks(generator, (right - left, foot - sill), (32, 15)), (left, sill))
-    canvas.paste(boards(generator, (right - left, sill - eaves), 17, (164, 66, 50)), (left, eaves))
+    canvas.paste(bricks(generator, (right - left, foot - sill), (43, 19)), (left, sill))
+    canvas.paste(boards(generator, (right - left, sill - eaves), 24, (164, 66, 50)), (left, eaves))
     draw.rectangle((left, sill - 5, right, sill + 4), fill=(214, 206, 192))
     shadow = np.asarray(canvas.crop((left, eaves, right, eaves + 34))).astype(np.float32)
     canvas.paste(Image.fromarray((shadow * 0.5).astype(np.uint8)), (left, eaves))
-    roof = shingles(generator, (right - left + 96, eaves - top + 14), (28, 17))
+    roof = shingles(generator, (right - left + 96, eaves - top + 14), (36, 19))
     _paste_polygon(
         canvas, roof, [(left - 48, eaves + 13), (left + 52, top), (right - 52, top), (right + 48, eaves + 13)]
     )
     draw.rectangle((left - 50, eaves + 9, right + 50, eaves + 19), fill=(228, 222, 210))
     draw.rectangle((left + 46, top - 6, right - 46, top + 3), fill=(70, 72, 80))
     for x in (900, 1232):
-        _window(canvas, (x, 478, x + 96, 560), (4, 3))
+        _window(canvas, (x, 484, x + 96, 564), (3, 2))
     draw.rectangle((1062, 470, 1168, foot), fill=(226, 220, 206))
     canvas.paste(boards(generator, (90, foot - 478), 15, (52, 84, 92)), (1070, 478))
     draw.ellipse((1142, 566, 1152, 576), fill=(222, 190, 96))
-    draw.rectangle((1016, 424, 1214, 462), fill=(242, 236, 220), outline=(60, 46, 40), width=4)
-    draw.text((1115, 443), "BOATS 24", font=ImageFont.load_default(36), fill=(40, 44, 60), anchor="mm")
+    draw.rectangle((1000, 414, 1230, 466), fill=(242, 236, 220), outline=(60, 46, 40), width=5)
+    draw.text((1115, 441), "BOATS 24", font=ImageFont.load_default(46), fill=(40, 44, 60), anchor="mm", stroke_width=1)
 
 
 def lake(generator: np.random.Generator, canvas: Array) -> Array:
