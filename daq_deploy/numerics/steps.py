@@ -10,7 +10,8 @@ UNIT_STEP = np.array([np.nan, 1.5958, 0.9957, 0.5860, 0.3352, 0.1881, 0.1041, 0.
 TINY = 1e-15
 """Smallest step; a constant channel gets it. Squares of spreads above it do not underflow in float32."""
 
-LARGEST_SPREAD = 2.0**63
-"""Spreads end here: the square of a larger one overflows in float32."""
+LARGEST_SPREAD = 2.0**50
+"""Spreads end here. Squares of what has a smaller one add up in float32 without overflow, over 2^27 values; those of a larger
+one may, to infinity: both give this spread, whatever the order of the sums."""
 
 __all__ = ["LARGEST_SPREAD", "TINY", "UNIT_STEP"]
