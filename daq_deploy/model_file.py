@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
 import numpy as np
 import onnx
 import onnx.version_converter
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 
 from .errors import ModelError
 from .files import atomic_write
@@ -32,7 +33,9 @@ def load_float_model(path: Path, opset: int) -> ir.Model:
     if "Conv" not in operators:
         raise ModelError(f"{path}: has no Conv in its main graph; nothing to quantize")
     _check_finite(path, proto)
-    return ir.from_proto(_at_opset(path, proto, opset))
+    model: ir.Model = ir.from_proto(_at_opset(path, proto, opset))
+    RemoveInitializersFromInputsPass()(model)
+    return model
 
 
 def read_proto(path: Path) -> onnx.ModelProto:

@@ -27,11 +27,8 @@ def _fold(graph: ir.Graph, convolution: ir.Node) -> bool:
     training = norm.attributes.get("training_mode")
     if norm.inputs[0] is not convolution.outputs[0] or len(norm.outputs) != 1 or (training and training.as_int()):
         return False
-    weight = float_constant(convolution.inputs[1])
     parameters = [float_constant(value) for value in norm.inputs[1:5]]
-    bias_value = convolution.inputs[2] if len(convolution.inputs) > 2 else None
-    bias = float_constant(bias_value) if bias_value is not None else np.zeros(1, np.float32)
-    if weight is None or bias is None or any(parameter is None for parameter in parameters):
+    if not is_constant(convolution) or any(parameter is None for parameter in parameters):
         return False
     gamma, beta, mean, variance = (np.asarray(parameter, np.float64) for parameter in parameters)
     epsilon = norm.attributes.get_float("epsilon", 1e-5)
@@ -41,13 +38,20 @@ def _fold(graph: ir.Graph, convolution: ir.Node) -> bool:
     return True
 
 
+def is_constant(convolution: ir.Node) -> bool:
+    """Return whether a convolution is a Conv whose weights, and bias if it has one, are float constants."""
+    bias = convolution.inputs[2] if len(convolution.inputs) > 2 else None
+    has_constant_bias = bias is None or float_constant(bias) is not None
+    return convolution.op_type == "Conv" and float_constant(convolution.inputs[1]) is not None and has_constant_bias
+
+
 def scale_convolution(
     graph: ir.Graph,
     convolution: ir.Node,
     factor: np.typing.NDArray[np.float64],
     offset: np.typing.NDArray[np.float64],
 ) -> None:
-    """Make a Conv with constant float weights (O, I/groups, kH, kW) compute `factor * output + offset`, both (O,)."""
+    """Make a Conv that `is_constant`, weights (O, I/groups, kH, kW), compute `factor * output + offset`, both (O,)."""
     weight_value = convolution.inputs[1]
     weight = float_constant(weight_value)
     assert weight is not None
@@ -78,4 +82,4 @@ def _replace_constant(
     node.replace_input_with(index, add_array(graph, name, array))
 
 
-__all__ = ["FoldBatchNorm", "scale_convolution"]
+__all__ = ["FoldBatchNorm", "is_constant", "scale_convolution"]

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .fold_batch_norm import scale_convolution
-from .graph import add_array, convolutions, float_constant, replace_value
+from .fold_batch_norm import is_constant, scale_convolution
+from .graph import add_array, convolutions, float_constant, only_consumer, replace_value
 
 
 class FoldMeanShift(ir.passes.InPlacePass):
@@ -41,12 +41,7 @@ def _fold(graph: ir.Graph, shift: ir.Node) -> None:
     assert image is not None
     assert colour is not None
     before = image.producer()
-    if (
-        before is not None
-        and before.op_type == "Conv"
-        and len(image.uses()) == 1
-        and float_constant(before.inputs[1]) is not None
-    ):
+    if before is not None and only_consumer(image) is shift and before.domain == "" and is_constant(before):
         scale_convolution(graph, before, np.ones(len(colour)), colour.astype(np.float64))
         replace_value(shift, image)
         return

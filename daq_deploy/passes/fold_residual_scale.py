@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .fold_batch_norm import scale_convolution
+from .fold_batch_norm import is_constant, scale_convolution
 from .graph import convolutions, float_constant, only_consumer, replace_value
 
 
@@ -23,13 +23,9 @@ class FoldResidualScale(ir.passes.InPlacePass):
 def _fold(graph: ir.Graph, convolution: ir.Node) -> bool:
     multiply = only_consumer(convolution.outputs[0])
     weight = float_constant(convolution.inputs[1])
-    if multiply is None or multiply.op_type != "Mul" or multiply.domain != "" or weight is None:
+    if multiply is None or multiply.op_type != "Mul" or multiply.domain != "":
         return False
-    if (
-        len(convolution.inputs) > 2
-        and convolution.inputs[2] is not None
-        and float_constant(convolution.inputs[2]) is None
-    ):
+    if weight is None or not is_constant(convolution):
         return False
     factor = float_constant(multiply.inputs[1 if multiply.inputs[0] is convolution.outputs[0] else 0])
     channels = weight.shape[0]

@@ -39,8 +39,9 @@ def only_consumer(value: ir.Value) -> ir.Node | None:
 def layer_name(convolution: ir.Node) -> str:
     """Return the name people know a layer by: its module path if the weights are called `<path>.weight`."""
     weight = convolution.inputs[1]
-    name = weight.name if weight is not None and weight.is_initializer() else convolution.name
-    return (name or convolution.name or "").removesuffix(".weight")
+    constant = weight is not None and ir.convenience.get_const_tensor(weight) is not None
+    name = weight.name if weight is not None and constant else convolution.name
+    return (name or convolution.name or convolution.outputs[0].name or "").removesuffix(".weight")
 
 
 def add_initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
@@ -77,7 +78,11 @@ def ancestors(value: ir.Value | None, stop: frozenset[ir.Value] = frozenset()) -
 
 def replace_value(node: ir.Node, new_value: ir.Value) -> None:
     """Make every reader of a node's only output read `new_value`, keep the name of a graph output, and remove the node."""
-    ir.convenience.replace_all_uses_with(node.outputs[0], new_value, replace_graph_outputs=True)
+    old_value = node.outputs[0]
+    new_value.type, new_value.shape = new_value.type or old_value.type, new_value.shape or old_value.shape
+    if old_value.is_graph_output():
+        new_value.name, old_value.name = old_value.name, None
+    ir.convenience.replace_all_uses_with(old_value, new_value, replace_graph_outputs=True)
     assert node.graph is not None
     node.graph.remove(node, safe=True)
 

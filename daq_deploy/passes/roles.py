@@ -64,15 +64,25 @@ def convolution_roles(graph: ir.Graph) -> dict[ir.Node, str]:
 
 
 def reads_pooled_map(convolution: ir.Node) -> bool:
-    """Return whether a convolution reads a 1x1 map: the output of a global pool, directly or through 1x1 layers."""
-    value = convolution.inputs[0]
-    while value is not None and (node := value.producer()) is not None:
-        if node.op_type in _SPATIAL_POOLS or (node.op_type in _REDUCTIONS and _reduces_both_sides(node)):
-            return True
-        if node.op_type not in _ELEMENTWISE and node.op_type != "Conv":
+    """Return whether a convolution reads a 1x1 map: made by global pools, directly or through layers that keep its size."""
+    pending, seen, pooled = [convolution.inputs[0]], set(), False
+    while pending:
+        value = pending.pop()
+        if value is None or value in seen or constant_array(value) is not None:
+            continue
+        seen.add(value)
+        node = value.producer()
+        if node is None or node.domain != "":
             return False
-        value = node.inputs[0]
-    return False
+        if node.op_type in _SPATIAL_POOLS or (node.op_type in _REDUCTIONS and _reduces_both_sides(node)):
+            pooled = True
+        elif node.op_type in _ELEMENTWISE:
+            pending.extend(node.inputs)
+        elif node.op_type == "Conv":
+            pending.append(node.inputs[0])
+        else:
+            return False
+    return pooled
 
 
 def _reduces_both_sides(node: ir.Node) -> bool:
