@@ -229,7 +229,7 @@ class Validation:
 
     def _notes(self) -> tuple[str, ...]:
         recorded = self._model.metadata_props.get("daq.source_sha256")
-        if recorded == sha256_of(self._reference.path):
+        if recorded in (sha256_of(self._reference.path), self._reference.model.metadata_props.get("daq.source_sha256")):
             return ()
         return (f"{self._reference.path} is not the file that {self._path} was made from (its sha256 differs)",)
 

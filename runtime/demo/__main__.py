@@ -90,6 +90,12 @@ def run(checkpoint: Path, original: Path, folder: Path) -> None:
         console.print(f"  {path.name}{'/' if path.is_dir() else ''}")
 
 
+def _as_short(path: Path) -> Path:
+    """Return a path as a user in this folder would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _save(sheet: Image.Image, path: Path) -> None:
     with atomic_write(path, force=True) as temporary:
         sheet.save(temporary, optimize=True)
@@ -104,10 +110,12 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder to write into")
     folder = parser.parse_args().output
+    if folder.exists() and not folder.is_dir():
+        parser.error(f"--output {folder}: is a file; name a folder")
     shipped = files("daq_deploy.models") / "checkpoints" / "edsr_f32b8_x2.safetensors"
     try:
         with as_file(shipped) as checkpoint, as_file(files(__package__) / "picture.png") as original:
-            run(checkpoint, original, folder)
+            run(_as_short(checkpoint), original, folder)
     except DaqError as error:
         print(f"daq-deploy: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
