@@ -3,7 +3,8 @@
 head        reads the image
 tail        its output reaches the network's output through no other convolution
 upsampler   it, or a tensor it is computed from, was enlarged, or its own output is enlarged before the next convolution
-closing     closes the body: its output is added to what the head gave (the long skip connection) and enlarged next
+closing     closes the body: its output is added to what the head gave (the long skip connection), and convolutions that
+            enlarge come next
 attention   computes the gate of a multiplication (x * sigmoid(...)), beside the tensor that is gated
 body        everything else
 """
@@ -56,7 +57,7 @@ def convolution_roles(graph: ir.Graph) -> dict[ir.Node, str]:
             roles[node] = "body"
     heads = {node for node, role in roles.items() if role == "head"}
     for node, role in roles.items():
-        if role == "body" and _joins_head(node, heads):
+        if role in ("body", "upsampler") and node.inputs[0] not in enlarged and _joins_head(node, heads):
             following = _next_convolutions(node, attention)
             if all(roles[after] in ("upsampler", "tail") for after in following):
                 roles[node] = "closing"
