@@ -92,13 +92,17 @@ def _at_opset(path: Path, proto: onnx.ModelProto, opset: int) -> onnx.ModelProto
 
 
 def _check_finite(path: Path, proto: onnx.ModelProto) -> None:
-    for initializer in proto.graph.initializer:
-        if initializer.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE):
+    weights = [(initializer.name, initializer) for initializer in proto.graph.initializer]
+    for node in proto.graph.node:
+        if node.op_type == "Constant":
+            weights += [(node.output[0], attribute.t) for attribute in node.attribute if attribute.name == "value"]
+    for name, tensor in weights:
+        if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE):
             continue
-        values = onnx.numpy_helper.to_array(initializer)
+        values = onnx.numpy_helper.to_array(tensor)
         if not np.isfinite(values).all():
             kind = "NaN" if np.isnan(values).any() else "infinite"
-            raise ModelError(f"{path}: weight {initializer.name} has {kind} values; the checkpoint is broken")
+            raise ModelError(f"{path}: weight {name} has {kind} values; the checkpoint is broken")
 
 
 def _first_line(error: Exception) -> str:
