@@ -92,14 +92,13 @@ def count_differences(
     channels = _range_of(feature_map, block)
     near = _near(block, channels)[:, :, None, None]
     position = (feature_map.astype(np.float64) - channels.lo[:, :, None, None]) / channels.step[:, :, None, None]
-    to_boundary = np.abs(position - np.floor(position) - 0.5)
-    distance = np.abs(codes.astype(np.int16) - expected.astype(np.int16))
-    allowed = (to_boundary <= near) & (distance <= 1 + np.floor(near))
+    position = np.clip(position, 0, 2**block.bits - 1)
+    allowed = (np.abs(codes - position) <= 0.5 + near) & (np.abs(expected - position) <= 0.5 + near)
     if block.range_bits is not None:
         other_step = np.abs(step / channels.step - 1) > NEAR
         few = other_step.sum(axis=1, keepdims=True) <= max(1, other_step.shape[1] // 100)
         allowed |= (other_step & few)[:, :, None, None]
-    differs = distance > 0
+    differs = codes != expected
     return int((differs & allowed).sum()), int((differs & ~allowed).sum())
 
 
