@@ -54,7 +54,7 @@ def benchmark(
     if duration is not None and iterations is not None:
         raise OptionError("--duration and --iterations exclude each other; give one")
     messages = Console(stderr=True)
-    with Progress(console=messages, transient=True) as bar:
+    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as bar:
         task = bar.add_task("Measuring", total=1.0)
         result = measure(
             models,

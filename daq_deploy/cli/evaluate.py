@@ -64,7 +64,8 @@ def evaluate(
         runners: list[tuple[str, Runner]] = list(zip(model_names(models), sessions, strict=True))
         if bicubic:
             runners.append(("bicubic", BicubicRunner(scales[0])))
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        messages = Console(stderr=True)
+        with Progress(console=messages, transient=True, disable=not messages.is_terminal) as bar:
             task = bar.add_task("Evaluating", total=len(runners) * len(pairs))
             evaluations = [
                 evaluate_runner(runner, pairs, name, progress=lambda: bar.advance(task)) for name, runner in runners
