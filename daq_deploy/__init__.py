@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .api import quantize
     from .config import DaqConfig
-    from .quantization import Quantized, quantize
+    from .quantization import Quantized
 
-_HOME = {"DaqConfig": "config", "Quantized": "quantization", "quantize": "quantization"}
+_HOME = {"DaqConfig": "config", "Quantized": "quantization", "quantize": "api"}
 
 
 def __getattr__(name: str) -> object:

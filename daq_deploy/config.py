@@ -15,7 +15,7 @@ FLOAT_BITS = 32
 
 PROFILES = ("deploy", "paper")
 RANGE_RULES = ("deploy", "paper", "reference")
-WEIGHT_RULES = ("deploy", "paper")
+WEIGHT_RULES = ("deploy", "nearest", "paper")
 EDGE_ROLES = ("head", "closing", "upsampler", "tail")
 
 

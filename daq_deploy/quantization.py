@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
+from .calibration import CalibratedLayer, Calibration, calibrate, choose_tails
 from .config import DaqConfig
-from .errors import ModelError
+from .errors import ModelError, OptionError
 from .files import sha256_of
 from .model_file import load_float_model, model_bytes, save_model
 from .passes.fold_batch_norm import FoldBatchNorm
@@ -50,7 +54,11 @@ class Quantized:
 
 
 def quantize(
-    model: str | Path | ir.Model, config: DaqConfig, value_range: float | None = None, inline: bool = False
+    model: str | Path | ir.Model,
+    config: DaqConfig,
+    value_range: float | None = None,
+    inline: bool = False,
+    calibration: Calibration | None = None,
 ) -> Quantized:
     """Quantize a float super-resolution network.
 
@@ -59,8 +67,11 @@ def quantize(
         config: what is asked.
         value_range: largest pixel value of input and output, 255 or 1; None takes what the file says, else 255.
         inline: write the functions of domain `daq` out where they are called.
+        calibration: pictures, and what runs the network on them; weight rule `deploy` needs it, and range rule `deploy`
+            chooses its tail with it.
 
     Raises:
+        OptionError: the weight rule needs a calibration and there is none, or the value range is not positive.
         ModelError: the model is invalid, quantized already, or has no convolution that can be quantized as asked.
     """
     opset = INT2_OPSET if config.int2 else OPSET
@@ -75,18 +86,20 @@ def quantize(
         graph_model.metadata_props["daq.source_sha256"] = sha256_of(Path(model))
     fold(graph_model)
     plan = plan_layers(graph_model.graph, config)
+    if not any(layer.quantized for layer in plan.values()):
+        raise ModelError(f"{source}: no layer is quantized: {_common_reasons(tuple(plan.values()))}")
+    _set_value_range(graph_model, value_range)
+    plan, calibrated = _calibrate(graph_model, plan, config, calibration)
     layers = tuple(plan.values())
-    if not any(layer.quantized for layer in layers):
-        raise ModelError(f"{source}: no layer is quantized: {_common_reasons(layers)}")
     if not config.dynamic_batch:
         SingleImage()(graph_model)
     QuantizeActivations(plan, config)(graph_model)
-    QuantizeWeights(plan, config)(graph_model)
+    QuantizeWeights(plan, config, calibrated)(graph_model)
     if inline:
         InlineFunctions()(graph_model)
-    for finish in (RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), StripMetadata()):
+    for finish in (RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), NameFixPass(), StripMetadata()):
         finish(graph_model)
-    _describe(graph_model, config, layers, value_range)
+    _describe(graph_model, config, layers)
     return Quantized(graph_model, layers)
 
 
@@ -101,7 +114,33 @@ def _common_reasons(layers: tuple[LayerReport, ...]) -> str:
     return "; ".join(reasons[:3]) if reasons else "the main graph has no convolution"
 
 
-def _describe(model: ir.Model, config: DaqConfig, layers: tuple[LayerReport, ...], value_range: float | None) -> None:
+def _calibrate(
+    model: ir.Model, plan: dict[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration | None
+) -> tuple[dict[ir.Node, LayerReport], dict[ir.Node, CalibratedLayer]]:
+    """Choose the tail and the weights as far as the rules ask for it."""
+    if calibration is None:
+        if config.weight_rule == "deploy":
+            raise OptionError("weight rule deploy runs the network on pictures: give a calibration, or choose nearest")
+        return plan, {}
+    images = calibration.images * np.float32(float(model.metadata_props["daq.value_range"]) / 255)
+    channels = model.graph.inputs[0].shape
+    if channels is not None and channels[1] == 1:
+        images = images.mean(axis=1, keepdims=True)
+    scaled = replace(calibration, images=images)
+    model.metadata_props["daq.calibration"] = hashlib.sha256(images.tobytes()).hexdigest()
+    if config.range_rule == "deploy":
+        plan = choose_tails(model.graph, plan, config, scaled)
+    return plan, calibrate(model.graph, plan, config, scaled) if config.weight_rule == "deploy" else {}
+
+
+def _set_value_range(model: ir.Model, value_range: float | None) -> None:
+    if value_range is not None and not 0 < value_range < math.inf:
+        raise OptionError(f"--value-range {value_range:g}: give the largest pixel value, 255 or 1")
+    if value_range is not None or "daq.value_range" not in model.metadata_props:
+        model.metadata_props["daq.value_range"] = str(float(value_range or 255))
+
+
+def _describe(model: ir.Model, config: DaqConfig, layers: tuple[LayerReport, ...]) -> None:
     """Write how the file was made into its metadata."""
     model.producer_name, model.producer_version = "daq-deploy", version("daq-deploy")
     model.ir_version = 10
@@ -109,8 +148,6 @@ def _describe(model: ir.Model, config: DaqConfig, layers: tuple[LayerReport, ...
     properties["daq.config"] = config.to_json()
     properties["daq.layers"] = json.dumps([layer.to_dict() for layer in layers])
     properties["daq.versions"] = json.dumps({"daq-deploy": version("daq-deploy"), "onnx": onnx.__version__})
-    if value_range is not None or "daq.value_range" not in properties:
-        properties["daq.value_range"] = str(float(value_range or 255))
 
 
 __all__ = ["INT2_OPSET", "OPSET", "Quantized", "fold", "quantize"]

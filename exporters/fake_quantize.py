@@ -25,14 +25,11 @@ from daq_deploy.passes.plan import LayerReport
 TINY = 1e-15
 """Smallest step."""
 
-LARGEST_SPREAD = 2.0**63
-"""Largest spread; the square of a larger one overflows in float32, in which some implementations compute."""
+LARGEST_SPREAD = 2.0**50
+"""Largest spread; sums of squares of what has a larger one overflow in float32, in which some implementations compute."""
 
 UNIT_STEPS = {1: 1.5958, 2: 0.9957, 3: 0.5860, 4: 0.3352, 5: 0.1881, 6: 0.1041, 7: 0.0569, 8: 0.0308}
 """Step of the optimal uniform quantizer of a unit Gaussian, by bits."""
-
-DEPLOY_WEIGHTS = {2: 0.0, 3: 0.3, 4: 0.5, 5: 0.6, 6: 0.8, 7: 0.9, 8: 1.0}
-"""Weight of the full range in the step of the `deploy` rule, by bits."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,8 @@ class LayerPlan:
     """One of WEIGHT_RULES."""
     range_bits: int | None = None
     """Bits to which the spreads of the channels are quantized; None keeps them float."""
+    tail: float | None = None
+    """Weight of a channel's full extent in the `deploy` rule, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class QuantizedActivation:
         return self.codes * self.step + self.lo
 
 
-RangeRule = Callable[[Statistics, int, bool], tuple[Tensor, Tensor]]
+RangeRule = Callable[[Statistics, LayerPlan], tuple[Tensor, Tensor]]
 
 
 def _gaussian_range(statistics: Statistics, unit_step: float, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
@@ -105,30 +104,35 @@ def _gaussian_range(statistics: Statistics, unit_step: float, bits: int, signed:
     return lo, step
 
 
-def _paper_range(statistics: Statistics, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
-    return _gaussian_range(statistics, UNIT_STEPS[bits], bits, signed)
+def _paper_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor]:
+    return _gaussian_range(statistics, UNIT_STEPS[plan.activation_bits], plan.activation_bits, plan.signed)
 
 
-def _reference_range(statistics: Statistics, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
-    return _gaussian_range(statistics, UNIT_STEPS[bits - 1], bits, signed)
+def _reference_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor]:
+    return _gaussian_range(statistics, UNIT_STEPS[plan.activation_bits - 1], plan.activation_bits, plan.signed)
 
 
-def _deploy_range(statistics: Statistics, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
-    """Mix the Gaussian step with the step of the full range by their weighted geometric mean; no level lies unused."""
-    steps = 2**bits - 1
-    lowest = statistics.minimum if signed else torch.zeros_like(statistics.minimum)
-    full = (statistics.maximum - lowest) / steps
-    weight = DEPLOY_WEIGHTS[bits]
-    mixed = (UNIT_STEPS[bits] * statistics.spread) ** (1 - weight) * full**weight
-    step = torch.minimum(mixed, full).clamp(min=TINY)
-    if not signed:
-        return lowest, step
-    around_mean = statistics.mean - steps / 2 * step
-    return torch.maximum(torch.minimum(around_mean, statistics.maximum - steps * step), lowest), step
+def _deploy_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor]:
+    """Clip each side at the weighted geometric mean of the Gaussian's clip and the side's extent."""
+    if plan.tail is None:
+        raise OptionError("range rule deploy: the layer's tail is missing")
+    steps = 2**plan.activation_bits - 1
+    gaussian = UNIT_STEPS[plan.activation_bits] * statistics.spread * steps
+    if not plan.signed:
+        top = torch.minimum(gaussian ** (1 - plan.tail) * statistics.maximum**plan.tail, statistics.maximum)
+        return torch.zeros_like(top), (top / steps).clamp(min=TINY)
+    below, above = (
+        torch.minimum((gaussian / 2) ** (1 - plan.tail) * extent**plan.tail, extent)
+        for extent in (
+            (statistics.mean - statistics.minimum).clamp(min=0),
+            (statistics.maximum - statistics.mean).clamp(min=0),
+        )
+    )
+    return statistics.mean - below, ((below + above) / steps).clamp(min=TINY)
 
 
 RANGE_RULES: dict[str, RangeRule] = {"deploy": _deploy_range, "paper": _paper_range, "reference": _reference_range}
-"""From statistics, bits and sign to lo and step; `reference` is the step of the authors' released code."""
+"""From statistics and plan to lo and step; `reference` is the step of the authors' released code."""
 
 
 def _paper_weights(weight: Tensor, bits: int) -> Tensor:
@@ -138,7 +142,7 @@ def _paper_weights(weight: Tensor, bits: int) -> Tensor:
     return (codes + 0.5) * step
 
 
-def _deploy_weights(weight: Tensor, bits: int) -> Tensor:
+def _nearest_weights(weight: Tensor, bits: int) -> Tensor:
     rows = weight.double().flatten(1)
     half = 2 ** (bits - 1)
     widest = rows.abs().amax(dim=1) / (half - 0.5)
@@ -151,7 +155,7 @@ def _deploy_weights(weight: Tensor, bits: int) -> Tensor:
     return levels.reshape(weight.shape)
 
 
-WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"deploy": _deploy_weights, "paper": _paper_weights}
+WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"nearest": _nearest_weights, "paper": _paper_weights}
 """From weights (O, I, kH, kW) and bits to the weights that the codes stand for."""
 
 
@@ -160,7 +164,7 @@ def quantize_activation(feature_map: Tensor, plan: LayerPlan) -> QuantizedActiva
     statistics = Statistics.of(feature_map, plan.signed)
     if plan.range_bits is not None:
         statistics = replace(statistics, spread=_quantize_spreads(statistics.spread, plan.range_bits))
-    lo, step = (bound.float() for bound in RANGE_RULES[plan.range_rule](statistics, plan.activation_bits, plan.signed))
+    lo, step = (bound.float() for bound in RANGE_RULES[plan.range_rule](statistics, plan))
     codes = torch.round((feature_map - lo) / step).clamp(0, 2**plan.activation_bits - 1)
     return QuantizedActivation(lo, step, codes)
 
@@ -200,6 +204,7 @@ def plan_of(layers: Iterable[LayerReport], config: DaqConfig) -> dict[str, Layer
             config.range_rule,
             config.weight_rule,
             config.range_bits,
+            layer.tail,
         )
         for layer in layers
         if layer.quantized

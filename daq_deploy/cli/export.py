@@ -11,10 +11,13 @@ import typer
 from .options import (
     ActivationBits,
     AsJson,
+    AttentionBits,
     Bits,
+    CalibrationFolder,
     DryRun,
     DynamicBatch,
     EdgeBits,
+    Edges,
     Exclude,
     Force,
     Include,
@@ -25,6 +28,7 @@ from .options import (
     RangeRule,
     ValueRange,
     WeightBits,
+    WeightRule,
     config_from_options,
 )
 
@@ -52,7 +56,11 @@ def export(
     edge_bits: EdgeBits = None,
     weight_bits: WeightBits = None,
     activation_bits: ActivationBits = None,
+    attention_bits: AttentionBits = None,
+    edges: Edges = None,
     range_rule: RangeRule = None,
+    weight_rule: WeightRule = None,
+    calibration: CalibrationFolder = None,
     range_bits: RangeBits = None,
     dynamic_batch: DynamicBatch = False,
     int2: Int2 = False,
@@ -75,11 +83,15 @@ def export(
         edge_bits=edge_bits,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
+        attention_bits=attention_bits,
+        edges=edges,
         range_rule=range_rule,
+        weight_rule=weight_rule,
         range_bits=range_bits,
         dynamic_batch=dynamic_batch,
         int2=int2,
     )
+    from daq_deploy.api import quantize as quantize_model
     from daq_deploy.errors import DaqError, OptionError
     from daq_deploy.files import check_output
 
@@ -97,10 +109,10 @@ def export(
 
     from daq_deploy.model_file import save_model
     from daq_deploy.quantization import INT2_OPSET, OPSET
-    from daq_deploy.quantization import quantize as quantize_model
     from daq_deploy.runtime.session import Session
 
     from .layers_table import print_layers
+    from .progress import progress_bar
 
     console = Console(stderr=True)
     with console.status("Reading the checkpoint") as status:
@@ -112,9 +124,9 @@ def export(
         console.print(f"{checkpoint}: {exported.architecture.summary()}", markup=False, highlight=False, soft_wrap=True)
         status.update("Comparing the graph with PyTorch")
         check_against_torch(exported, Session)
-        status.update("Quantizing")
-        quantized = quantize_model(exported.model, config)
-        status.update("Running the quantized graph")
+    with progress_bar() as progress:
+        quantized = quantize_model(exported.model, config, calibration=calibration, progress=progress)
+    with console.status("Running the quantized graph"):
         psnr = check_quantized(exported, quantized.to_bytes(), Session)
     console.print(
         f"float graph equal to PyTorch at {len(CHECK_SIZES)} sizes; quantized graph {psnr:.1f} dB from it on a "

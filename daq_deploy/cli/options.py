@@ -61,6 +61,42 @@ RangeRule = Annotated[
         show_default=False,
     ),
 ]
+WeightRule = Annotated[
+    str | None,
+    typer.Option(
+        "--weight-rule",
+        metavar="deploy|nearest|paper",
+        help="How weights are rounded: deploy runs the network on pictures to make good each rounding error.",
+        show_default=False,
+    ),
+]
+CalibrationFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FOLDER",
+        help="A few pictures like those the network is to give, no labels; drawn ones are used if not given.",
+        show_default=False,
+    ),
+]
+AttentionBits = Annotated[
+    int | None,
+    typer.Option(
+        "--attention-bits",
+        metavar="2..8|32",
+        help="Bits of attention branches; 32 leaves them float.",
+        show_default=False,
+    ),
+]
+Edges = Annotated[
+    str | None,
+    typer.Option(
+        "--edges",
+        metavar="ROLES",
+        help="Roles that get --edge-bits, with commas between: head,closing,upsampler,tail.",
+        show_default=False,
+    ),
+]
 RangeBits = Annotated[
     int | None,
     typer.Option("--range-bits", metavar="4|8", help="Bits of the channels' spreads; float if not given."),
@@ -91,6 +127,9 @@ def config_from_options(
     weight_bits: int | None = None,
     activation_bits: int | None = None,
     range_rule: str | None = None,
+    weight_rule: str | None = None,
+    attention_bits: int | None = None,
+    edges: str | None = None,
     range_bits: int | None = None,
     dynamic_batch: bool = False,
     int2: bool = False,
@@ -110,6 +149,9 @@ def config_from_options(
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
         "range_rule": range_rule,
+        "weight_rule": weight_rule,
+        "attention_bits": attention_bits,
+        "edges": None if edges is None else tuple(edges.split(",")),
         "range_bits": range_bits,
     }
     changes = {name: value for name, value in given.items() if value is not None}
@@ -119,10 +161,13 @@ def config_from_options(
 __all__ = [
     "ActivationBits",
     "AsJson",
+    "AttentionBits",
     "Bits",
+    "CalibrationFolder",
     "DryRun",
     "DynamicBatch",
     "EdgeBits",
+    "Edges",
     "Exclude",
     "Force",
     "Include",
@@ -134,5 +179,6 @@ __all__ = [
     "RangeRule",
     "ValueRange",
     "WeightBits",
+    "WeightRule",
     "config_from_options",
 ]

@@ -10,10 +10,13 @@ import typer
 from .options import (
     ActivationBits,
     AsJson,
+    AttentionBits,
     Bits,
+    CalibrationFolder,
     DryRun,
     DynamicBatch,
     EdgeBits,
+    Edges,
     Exclude,
     Force,
     Include,
@@ -24,6 +27,7 @@ from .options import (
     RangeRule,
     ValueRange,
     WeightBits,
+    WeightRule,
     config_from_options,
 )
 
@@ -41,7 +45,11 @@ def quantize(
     edge_bits: EdgeBits = None,
     weight_bits: WeightBits = None,
     activation_bits: ActivationBits = None,
+    attention_bits: AttentionBits = None,
+    edges: Edges = None,
     range_rule: RangeRule = None,
+    weight_rule: WeightRule = None,
+    calibration: CalibrationFolder = None,
     range_bits: RangeBits = None,
     value_range: ValueRange = None,
     dynamic_batch: DynamicBatch = False,
@@ -66,22 +74,29 @@ def quantize(
         edge_bits=edge_bits,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
+        attention_bits=attention_bits,
+        edges=edges,
         range_rule=range_rule,
+        weight_rule=weight_rule,
         range_bits=range_bits,
         dynamic_batch=dynamic_batch,
         int2=int2,
     )
+    from daq_deploy.api import quantize as quantize_model
     from daq_deploy.errors import OptionError
     from daq_deploy.files import check_output
-    from daq_deploy.quantization import quantize as quantize_model
 
     from .layers_table import print_layers
+    from .progress import progress_bar
 
     if output is None and not dry_run:
         raise OptionError("--output: name the file to write, or use --dry-run")
     if output is not None:
         check_output(output, force)
-    quantized = quantize_model(model, config, value_range, inline=inline)
+    with progress_bar() as progress:
+        quantized = quantize_model(
+            model, config, value_range=value_range, inline=inline, calibration=calibration, progress=progress
+        )
     if output is not None and not dry_run:
         quantized.save(output, force)
     print_layers(quantized, model, None if dry_run else output, as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,8 @@ from .options import AsJson
 from .session_options import Provider, Threads
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from daq_deploy.runtime.session import Session
     from daq_deploy.validation import Picture, Reference, ValidationReport
 
@@ -61,6 +62,7 @@ def validate(
     import json
     from functools import partial
 
+    import onnx_ir as ir
     from rich.console import Console
 
     from daq_deploy.errors import CheckFailed
@@ -71,12 +73,12 @@ def validate(
     from daq_deploy.runtime.session import Session
     from daq_deploy.validation import Validation
 
-    metadata = {entry.key: entry.value for entry in read_proto(model).metadata_props}
+    daq_model = ir.from_proto(read_proto(model))
     messages = Console(stderr=True)
     with messages.status("Reading") as status:
         session = Session(model, provider, threads)
         validation = Validation(
-            model, _read_reference(reference, metadata), _picture(image, session), partial(Session, threads=threads)
+            model, _read_reference(reference, daq_model), _picture(image, session), partial(Session, threads=threads)
         )
         pairs = None if data is None else find_image_pairs(data, session.scale, lambda path: read_picture(path).rgb)
         others = [name for name in started_providers() if name != provider]
@@ -90,7 +92,7 @@ def validate(
         raise CheckFailed(f"{model}: level {numbers} failed: {report.failures[0].detail}")
 
 
-def _read_reference(path: Path, metadata: Mapping[str, str]) -> Reference:
+def _read_reference(path: Path, daq_model: ir.Model) -> Reference:
     from daq_deploy.errors import DaqError
     from daq_deploy.validation import onnx_reference
 
@@ -100,7 +102,7 @@ def _read_reference(path: Path, metadata: Mapping[str, str]) -> Reference:
         raise DaqError(f"{path}: a checkpoint needs PyTorch, which is not installed: pip install 'daq-deploy[export]'")
     from daq_deploy.exporters.torch_reference import reference_of
 
-    return reference_of(path, metadata)
+    return reference_of(path, daq_model)
 
 
 def _picture(path: Path | None, session: Session) -> Picture:

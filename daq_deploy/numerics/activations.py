@@ -28,10 +28,15 @@ def dequantize(codes: npt.NDArray[np.uint8], channels: ChannelRange) -> npt.NDAr
 
 
 def fake_quantize(
-    feature_map: npt.NDArray[np.float32], bits: int, rule: str, signed: bool, range_bits: int | None = None
+    feature_map: npt.NDArray[np.float32],
+    bits: int,
+    rule: str,
+    signed: bool,
+    range_bits: int | None = None,
+    tail: float | None = None,
 ) -> npt.NDArray[np.float32]:
     """Quantize and dequantize a feature map (N, C, H, W) by its own ranges: what a quantized convolution reads."""
-    channels = channel_range(ChannelStatistics.of(feature_map), bits, rule, signed, range_bits)
+    channels = channel_range(ChannelStatistics.of(feature_map), bits, rule, signed, range_bits, tail)
     return dequantize(quantize(feature_map, channels, bits), channels)
 
 

@@ -2,9 +2,11 @@
 
 `paper`      step = unit_step(b) * spread                     DAQ, WACV 2022
 `reference`  step = unit_step(b - 1) * spread                 the authors' released code
-`deploy`     between the Gaussian step and the full range     docs/accuracy.md
+`deploy`     each side of the mean is clipped at gaussian^(1 - tail) * extent^tail, and at most at its extent; the levels
+             are spread evenly between the two clips          docs/accuracy.md
 
-Levels lie mid-rise around the mean of a signed channel and start at zero for a non-negative one.
+`gaussian` is where the paper's levels end, half of 2^b - 1 steps from the mean; `extent` is how far the values go on that
+side. The levels of `paper` and `reference` lie mid-rise around the mean. A non-negative channel starts at zero.
 """
 
 from __future__ import annotations
@@ -27,7 +29,12 @@ class ChannelRange:
 
 
 def channel_range(
-    statistics: ChannelStatistics, bits: int, rule: str, signed: bool, range_bits: int | None = None
+    statistics: ChannelStatistics,
+    bits: int,
+    rule: str,
+    signed: bool,
+    range_bits: int | None = None,
+    tail: float | None = None,
 ) -> ChannelRange:
     """Return the range of every channel.
 
@@ -37,33 +44,39 @@ def channel_range(
         rule: `paper`, `reference` or `deploy`.
         signed: whether the map can be negative.
         range_bits: bits to which the spreads of the channels of an image are quantized, or None.
+        tail: weight of a channel's full extent in the `deploy` rule, 0 to 1; None takes DEPLOY_TAIL of the bits.
     """
-    levels = 2.0**bits
     spread = statistics.spread(signed)
     if range_bits is not None:
         spread = quantize_spreads(spread, range_bits)
     if rule == "deploy":
-        return _deploy(statistics, spread, bits, signed)
+        return _deploy(statistics, spread, bits, signed, DEPLOY_TAIL[bits] if tail is None else tail)
     unit_step = UNIT_STEP[bits] if rule == "paper" else UNIT_STEP[bits - 1]
     step = np.maximum(unit_step * spread, TINY)
-    lo = statistics.mean - (levels / 2 - 0.5) * step if signed else np.zeros_like(step)
+    lo = statistics.mean - (2.0**bits / 2 - 0.5) * step if signed else np.zeros_like(step)
     return ChannelRange(lo.astype(np.float32), step.astype(np.float32))
 
 
-def _deploy(statistics: ChannelStatistics, spread: Float64Array, bits: int, signed: bool) -> ChannelRange:
-    levels = 2.0**bits
-    lowest = statistics.minimum if signed else np.zeros_like(spread)
-    full = (statistics.maximum - lowest) / (levels - 1)
-    exponent = DEPLOY_EXPONENT[bits]
-    step = np.minimum(full, np.power(UNIT_STEP[bits] * spread, 1 - exponent) * np.power(full, exponent))
-    step = np.maximum(step, TINY)
-    if signed:
-        centred = statistics.mean - (levels / 2 - 0.5) * step
-        lowest = np.maximum(np.minimum(centred, statistics.maximum - (levels - 1) * step), lowest)
-    return ChannelRange(lowest.astype(np.float32), step.astype(np.float32))
+def _deploy(statistics: ChannelStatistics, spread: Float64Array, bits: int, signed: bool, tail: float) -> ChannelRange:
+    """Clip each side of the mean between the Gaussian's clip and the side's extent, and spread the levels over that."""
+    steps = 2.0**bits - 1
+    gaussian = UNIT_STEP[bits] * spread * (steps / 2 if signed else steps)
+
+    def clip(extent: Float64Array) -> Float64Array:
+        clipped: Float64Array = np.minimum(np.power(gaussian, 1 - tail) * np.power(extent, tail), extent)
+        return clipped
+
+    if not signed:
+        step = np.maximum(clip(statistics.maximum) / steps, TINY)
+        return ChannelRange(np.zeros_like(step, dtype=np.float32), step.astype(np.float32))
+    below = clip(np.maximum(statistics.mean - statistics.minimum, 0))
+    above = clip(np.maximum(statistics.maximum - statistics.mean, 0))
+    step = np.maximum((below + above) / steps, TINY)
+    return ChannelRange((statistics.mean - below).astype(np.float32), step.astype(np.float32))
 
 
-DEPLOY_EXPONENT = np.array([np.nan, np.nan, 0.0, 0.3, 0.5, 0.6, 0.8, 0.9, 1.0])
+DEPLOY_TAIL = np.array([np.nan, np.nan, 0.15, 0.3, 0.5, 0.6, 0.75, 0.85, 0.9])
+"""Weight of the full extent in the `deploy` rule where no calibration chose it, indexed by bits."""
 
 
 def quantize_spreads(spread: Float64Array, bits: int) -> Float64Array:
@@ -78,4 +91,4 @@ def quantize_spreads(spread: Float64Array, bits: int) -> Float64Array:
     return np.where(quantized > 0, quantized, spread)
 
 
-__all__ = ["ChannelRange", "channel_range", "quantize_spreads"]
+__all__ = ["DEPLOY_TAIL", "ChannelRange", "channel_range", "quantize_spreads"]

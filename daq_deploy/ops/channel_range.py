@@ -1,4 +1,4 @@
-"""`daq.ChannelRange<bits, rule, signed, range_bits>(X) -> lo, step`: the range of every channel, at run time.
+"""`daq.ChannelRange<bits, rule, signed, range_bits, tail>(X) -> lo, step`: the range of every channel, at run time.
 
 X is a feature map (N, C, H, W); lo is (N, C, 1, 1) and step (N * C,), as QuantizeLinear wants it on axis 1 of one image, or
 of a batch laid out as (1, N * C, H, W). The body is that of the file's one rule; `signed` and `bits` select at run time and
@@ -13,7 +13,6 @@ from __future__ import annotations
 import onnx.parser
 import onnx_ir as ir
 
-from daq_deploy.numerics.ranges import DEPLOY_EXPONENT
 from daq_deploy.numerics.steps import LARGEST_SPREAD, TINY, UNIT_STEP
 
 
@@ -27,7 +26,7 @@ def channel_range_function(rule: str, range_bits: int | None, opset: int) -> ir.
     """
     text = f"""
 <opset_import: ["" : {opset}], domain: "daq">
-ChannelRange <bits, rule, signed, range_bits> (X) => (lo, step)
+ChannelRange <bits, rule, signed, range_bits, tail> (X) => (lo, step)
 {{
     columns = Constant <value_ints = [3]> ()
     rows = Constant <value_ints = [2]> ()
@@ -64,15 +63,14 @@ def _constant(values: list[float]) -> str:
 
 
 def _unit_steps(rule: str) -> str:
-    shifted = [0.0, 0.0, *UNIT_STEP[1:8]] if rule == "reference" else [0.0, *UNIT_STEP[1:]]
-    text = f"unit_steps = {_constant(shifted)}"
-    if rule == "deploy":
-        exponents = [0.0, 0.0, *DEPLOY_EXPONENT[2:]]
-        text += f"""
-    exponents = {_constant(exponents)}
-    exponent = Gather (exponents, bits_index)
-    complement = Sub (one, exponent)"""
-    return text
+    if rule == "reference":
+        return f"unit_steps = {_constant([0.0, 0.0, *UNIT_STEP[1:8]])}"
+    unit_steps = f"unit_steps = {_constant([0.0, *UNIT_STEP[1:]])}"
+    if rule == "paper":
+        return unit_steps
+    return f"""{unit_steps}
+    tail_weight = Constant <value_float: float = @tail> ()
+    gaussian_weight = Sub (one, tail_weight)"""
 
 
 def _signed_branch(rule: str, range_bits: int | None) -> str:
@@ -90,18 +88,23 @@ def _signed_branch(rule: str, range_bits: int | None) -> str:
             half_range = Mul (signed_step, centre_level)
             signed_lo = Sub (mean, half_range)"""
     return f"""{body}
+            zero = Constant <value_float = 0.0> ()
+            clip = Mul (gaussian, centre_level)
+            clip_power = Pow (clip, gaussian_weight)
             row_maxima = ReduceMax (X, columns)
             maximum = ReduceMax (row_maxima, rows)
+            rise = Sub (maximum, mean)
+            extent_above = Max (rise, zero)
+            {_clip_side("above")}
             row_minima = ReduceMin (X, columns)
             minimum = ReduceMin (row_minima, rows)
-            full_range = Sub (maximum, minimum)
-            {_deploy_step("signed_step")}
-            half_range = Mul (signed_step, centre_level)
-            centred_lo = Sub (mean, half_range)
-            whole_range = Mul (signed_step, last_level)
-            highest_lo = Sub (maximum, whole_range)
-            below_maximum = Min (centred_lo, highest_lo)
-            signed_lo = Max (below_maximum, minimum)"""
+            fall = Sub (mean, minimum)
+            extent_below = Max (fall, zero)
+            {_clip_side("below")}
+            whole_range = Add (below, above)
+            even_step = Div (whole_range, last_level)
+            signed_step = Max (even_step, tiny)
+            signed_lo = Sub (mean, below)"""
 
 
 def _non_negative_branch(rule: str, range_bits: int | None) -> str:
@@ -124,9 +127,13 @@ def _non_negative_branch(rule: str, range_bits: int | None) -> str:
             {_spread(range_bits)}"""
     if rule == "deploy":
         body += f"""
+            clip = Mul (gaussian, last_level)
+            clip_power = Pow (clip, gaussian_weight)
             row_maxima = ReduceMax (X, columns)
-            full_range = ReduceMax (row_maxima, rows)
-            {_deploy_step("positive_step")}"""
+            extent_above = ReduceMax (row_maxima, rows)
+            {_clip_side("above")}
+            even_step = Div (above, last_level)
+            positive_step = Max (even_step, tiny)"""
     else:
         body += """
             positive_step = Max (gaussian, tiny)"""
@@ -169,14 +176,11 @@ def _spread(range_bits: int | None) -> str:
             gaussian = Mul (quantized_spread, unit_step)"""
 
 
-def _deploy_step(output: str) -> str:
-    """From `gaussian` and `full_range` to the step of the `deploy` rule."""
-    return f"""full_step = Div (full_range, last_level)
-            gaussian_power = Pow (gaussian, complement)
-            full_power = Pow (full_step, exponent)
-            mixed_step = Mul (gaussian_power, full_power)
-            shorter_step = Min (full_step, mixed_step)
-            {output} = Max (shorter_step, tiny)"""
+def _clip_side(side: str) -> str:
+    """From `extent_<side>` and `clip_power` to `<side>`: how far from the mean the levels go on that side."""
+    return f"""power_{side} = Pow (extent_{side}, tail_weight)
+            mixed_{side} = Mul (clip_power, power_{side})
+            {side} = Min (mixed_{side}, extent_{side})"""
 
 
 __all__ = ["channel_range_function"]

@@ -10,6 +10,7 @@ Nodes in brackets are there or not: Clip below 8 bits, Reshape with dynamic batc
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -39,6 +40,8 @@ class DaqBlock:
     signed: bool
     rule: str
     range_bits: int | None
+    tail: float | None
+    """Weight of a channel's full extent in the `deploy` rule."""
     convolutions: tuple[ir.Node, ...]
     """The convolutions that read it, in execution order."""
 
@@ -75,26 +78,23 @@ def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> 
         return None
     last_code = None if clip is None else constant_array(clip.inputs[2])
     bits = 8 if last_code is None else int(last_code).bit_length()
-    rule, signed, range_bits = _settings(model, lo)
-    return DaqBlock(subtraction.inputs[0], lo, step, codes, quantized, bits, signed, rule, range_bits, nodes)
+    settings = _settings(model, lo, nodes[0])
+    return DaqBlock(subtraction.inputs[0], lo, step, codes, quantized, bits, *settings, nodes)
 
 
-def _settings(model: ir.Model, lo: ir.Value) -> tuple[str, bool, int | None]:
-    """Return rule, sign and range bits: from the call of the function, or from metadata where it is inlined."""
+def _settings(model: ir.Model, lo: ir.Value, reader: ir.Node) -> tuple[bool, str, int | None, float | None]:
+    """Return sign, rule, range bits and tail: from the call of the function, or from metadata where it is inlined."""
     call = lo.producer()
     if call is not None and call.domain == DOMAIN:
         attributes = call.attributes
-        return (
-            attributes["rule"].as_string(),
-            bool(attributes["signed"].as_int()),
-            attributes["range_bits"].as_int() or None,
-        )
+        rule = attributes["rule"].as_string()
+        tail = attributes["tail"].as_float() if rule == "deploy" else None
+        return bool(attributes["signed"].as_int()), rule, attributes["range_bits"].as_int() or None, tail
     if "daq.config" not in model.metadata_props:
         raise ModelError("the graph has inlined DAQ blocks and no daq.config; quantize the float model again")
     config = DaqConfig.from_json(model.metadata_props["daq.config"])
-    # The inlined function makes lo from a mean where the map is signed, and as step * 0 where it is not.
-    signed = not (call is not None and call.op_type == "Mul" and constant_array(call.inputs[1]) is not None)
-    return config.range_rule, signed, config.range_bits
+    layer = json.loads(model.metadata_props["daq.layers"])[convolutions(model.graph).index(reader)]
+    return layer["signed"], config.range_rule, config.range_bits, layer["tail"]
 
 
 def _producer(value: ir.Value | None, kind: str) -> ir.Node | None:

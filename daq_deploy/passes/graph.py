@@ -76,6 +76,24 @@ def ancestors(value: ir.Value | None, stop: frozenset[ir.Value] = frozenset()) -
             pending.extend(producer.inputs)
 
 
+def dequantized_weights(node: ir.Node) -> npt.NDArray[np.float32] | None:
+    """Return the weights that a convolution's codes stand for, None where they are float."""
+    value = node.inputs[1]
+    producer = value.producer() if value is not None else None
+    half_step = None
+    if producer is not None and producer.op_type == "Add":
+        half_step = float_constant(producer.inputs[1])
+        value = producer.inputs[0]
+        producer = value.producer() if value is not None else None
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return None
+    codes, step = constant_array(producer.inputs[0]), float_constant(producer.inputs[1])
+    if codes is None or step is None:
+        return None
+    levels = codes.astype(np.float32) * step.reshape(-1, *([1] * (codes.ndim - 1)))
+    return levels if half_step is None else levels + half_step
+
+
 def replace_value(node: ir.Node, new_value: ir.Value) -> None:
     """Make every reader of a node's only output read `new_value`, keep the name of a graph output, and remove the node."""
     old_value = node.outputs[0]
@@ -93,6 +111,7 @@ __all__ = [
     "ancestors",
     "constant_array",
     "convolutions",
+    "dequantized_weights",
     "float_constant",
     "layer_name",
     "only_consumer",

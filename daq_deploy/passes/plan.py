@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
+from daq_deploy.numerics.ranges import DEPLOY_TAIL
 
 from .graph import constant_array, convolutions, float_constant, layer_name
 from .roles import convolution_roles, reads_pooled_map
@@ -33,6 +34,8 @@ class LayerReport:
     """(O, I / groups, kH, kW)."""
     reason: str
     """Why weights or activations were left float; empty if both are quantized."""
+    tail: float | None = None
+    """Weight of a channel's full extent in the `deploy` range rule, 0 to 1; None with other rules."""
 
     @property
     def quantized(self) -> bool:
@@ -61,6 +64,9 @@ def _plan(node: ir.Node, role: str, config: DaqConfig) -> LayerReport:
     elif reads_pooled_map(node):
         activation_bits = FLOAT_BITS
         reason = "activations float: reads a 1x1 map, whose channels have no spread"
+    elif config.range_rule == "deploy" and activation_bits == 8 and _reads_picture(node):
+        activation_bits = FLOAT_BITS
+        reason = "activations as they are: reads the picture, whose values have 8 bits already"
     return LayerReport(
         name=name,
         role=role,
@@ -69,7 +75,23 @@ def _plan(node: ir.Node, role: str, config: DaqConfig) -> LayerReport:
         signed=not is_non_negative(node.inputs[0]),
         weight_shape=_weight_shape(node),
         reason=reason,
+        tail=float(DEPLOY_TAIL[activation_bits])
+        if config.range_rule == "deploy" and activation_bits != FLOAT_BITS
+        else None,
     )
+
+
+def _reads_picture(node: ir.Node) -> bool:
+    """Return whether a layer reads the graph's input, through nothing but arithmetic with constants."""
+    value = node.inputs[0]
+    while value is not None and (producer := value.producer()) is not None:
+        if producer.op_type not in ("Add", "Sub", "Mul", "Div"):
+            return False
+        variable = [operand for operand in producer.inputs if constant_array(operand) is None]
+        if len(variable) != 1:
+            return False
+        value = variable[0]
+    return value is not None and value.is_graph_input()
 
 
 def _bits_of_role(role: str, config: DaqConfig) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Put a DAQ block before each planned convolution: design section 4.
 
-    lo, step = daq.ChannelRange<bits, rule, signed, range_bits>(X)
+    lo, step = daq.ChannelRange<bits, rule, signed, range_bits, tail>(X)
     codes    = Clip(QuantizeLinear<axis = 1, uint8>(X - lo, step), 0, 2^bits - 1)
     X^       = DequantizeLinear<axis = 1>(codes, step) + lo
 
@@ -33,12 +33,12 @@ class QuantizeActivations(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         builder = _BlockBuilder(model, self._config)
-        blocks: dict[tuple[ir.Value, int, bool], ir.Value] = {}
+        blocks: dict[tuple[ir.Value, int, bool, float | None], ir.Value] = {}
         for node, layer in self._plan.items():
             feature_map = node.inputs[0]
             if layer.activation_bits == FLOAT_BITS or feature_map is None:
                 continue
-            key = (feature_map, layer.activation_bits, layer.signed)
+            key = (feature_map, layer.activation_bits, layer.signed, layer.tail)
             if key not in blocks:
                 blocks[key] = builder.insert(node, *key)
             node.replace_input_with(0, blocks[key])
@@ -59,7 +59,7 @@ class _BlockBuilder:
         self._config = config
         self._constants: dict[str, ir.Value] = {}
 
-    def insert(self, before: ir.Node, feature_map: ir.Value, bits: int, signed: bool) -> ir.Value:
+    def insert(self, before: ir.Node, feature_map: ir.Value, bits: int, signed: bool, tail: float | None) -> ir.Value:
         """Insert a block that reads `feature_map`, and return the quantized map."""
         prefix = f"{feature_map.name}.daq{bits}"
         nodes: list[ir.Node] = []
@@ -80,6 +80,7 @@ class _BlockBuilder:
                 "rule": self._config.range_rule,
                 "signed": int(signed),
                 "range_bits": self._config.range_bits or 0,
+                "tail": tail or 0.0,
             },
             num_outputs=2,
             name=f"{prefix}.range",

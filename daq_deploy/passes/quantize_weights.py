@@ -11,8 +11,10 @@ from collections.abc import Mapping
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
+from daq_deploy.calibration.calibration import CalibratedLayer
 from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.numerics import QuantizedWeights, quantize_weights
 
@@ -23,16 +25,29 @@ from .plan import LayerReport
 class QuantizeWeights(ir.passes.InPlacePass):
     """Quantize weights as planned."""
 
-    def __init__(self, plan: Mapping[ir.Node, LayerReport], config: DaqConfig) -> None:
+    def __init__(
+        self,
+        plan: Mapping[ir.Node, LayerReport],
+        config: DaqConfig,
+        calibrated: Mapping[ir.Node, CalibratedLayer] | None = None,
+    ) -> None:
         super().__init__()
+        self._calibrated = calibrated or {}
         self._plan = plan
         self._config = config
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         done: dict[tuple[ir.Value, int], ir.Value] = {}
+        for node, calibrated in self._calibrated.items():
+            name = self._plan[node].name
+            _replace_bias(model.graph, node, name, calibrated.bias)
+            weight = node.inputs[1]
+            assert weight is not None
+            node.replace_input_with(1, _insert(model.graph, node, name, calibrated.weights, self._config.int2))
+            _forget(model.graph, weight)
         for node, layer in self._plan.items():
             weight = node.inputs[1]
-            if layer.weight_bits == FLOAT_BITS or weight is None:
+            if layer.weight_bits == FLOAT_BITS or weight is None or node in self._calibrated:
                 continue
             key = (weight, layer.weight_bits)
             if key not in done:
@@ -42,9 +57,8 @@ class QuantizeWeights(ir.passes.InPlacePass):
                 done[key] = _insert(model.graph, node, layer.name, quantized, self._config.int2)
             node.replace_input_with(1, done[key])
         for weight, _ in done:
-            if weight.is_initializer() and not weight.uses() and not weight.is_graph_output():
-                model.graph.initializers.pop(weight.name or "", None)
-        return ir.passes.PassResult(model, modified=bool(done))
+            _forget(model.graph, weight)
+        return ir.passes.PassResult(model, modified=bool(done or self._calibrated))
 
 
 def storage_bits(bits: int, int2: bool) -> int:
@@ -52,6 +66,21 @@ def storage_bits(bits: int, int2: bool) -> int:
     if bits == 2 and int2:
         return 2
     return 4 if bits <= 4 else 8
+
+
+def _replace_bias(graph: ir.Graph, node: ir.Node, name: str, bias: npt.NDArray[np.float32]) -> None:
+    old = node.inputs[2] if len(node.inputs) > 2 else None
+    node.resize_inputs(3)
+    node.replace_input_with(2, None)
+    if old is not None:
+        _forget(graph, old)
+    node.replace_input_with(2, add_array(graph, f"{name}.bias", bias))
+
+
+def _forget(graph: ir.Graph, value: ir.Value) -> None:
+    """Remove an initializer that nothing reads any more."""
+    if value.is_initializer() and not value.uses() and not value.is_graph_output():
+        graph.initializers.pop(value.name or "", None)
 
 
 def _insert(graph: ir.Graph, before: ir.Node, name: str, weights: QuantizedWeights, int2: bool) -> ir.Value:

@@ -104,7 +104,7 @@ def count_differences(
 
 def _range_of(feature_map: npt.NDArray[np.float32], block: DaqBlock) -> ChannelRange:
     statistics = ChannelStatistics.of(feature_map)
-    return channel_range(statistics, block.bits, block.rule, block.signed, block.range_bits)
+    return channel_range(statistics, block.bits, block.rule, block.signed, block.range_bits, block.tail)
 
 
 def _near(block: DaqBlock, channels: ChannelRange) -> npt.NDArray[np.float64]:

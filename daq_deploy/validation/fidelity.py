@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.passes.blocks import DaqBlock
-from daq_deploy.passes.graph import constant_array, convolutions, float_constant
+from daq_deploy.passes.graph import convolutions, dequantized_weights, float_constant
 from daq_deploy.quantization import fold
 
 from .report import LayerFidelity
@@ -69,7 +69,7 @@ def _weight_sqnr(nodes: Sequence[ir.Node], reference: ir.Model) -> dict[ir.Node,
     folded = reference.clone()
     fold(folded)
     truth = [float_constant(node.inputs[1]) for node in convolutions(folded.graph)]
-    found = {node: _dequantized_weights(node) for node in nodes}
+    found = {node: dequantized_weights(node) for node in nodes}
     if len(truth) != len(found):
         return {}
     pairs = [(node, weight, quantized) for weight, (node, quantized) in zip(truth, found.items(), strict=True)]
@@ -78,24 +78,6 @@ def _weight_sqnr(nodes: Sequence[ir.Node], reference: ir.Model) -> dict[ir.Node,
         for node, weight, quantized in pairs
         if weight is not None and quantized is not None and weight.shape == quantized.shape
     }
-
-
-def _dequantized_weights(node: ir.Node) -> npt.NDArray[np.float32] | None:
-    """Return the weights that a convolution's codes stand for, None where they are float."""
-    value = node.inputs[1]
-    producer = value.producer() if value is not None else None
-    half_step = None
-    if producer is not None and producer.op_type == "Add":
-        half_step = float_constant(producer.inputs[1])
-        value = producer.inputs[0]
-        producer = value.producer() if value is not None else None
-    if producer is None or producer.op_type != "DequantizeLinear":
-        return None
-    codes, step = constant_array(producer.inputs[0]), float_constant(producer.inputs[1])
-    if codes is None or step is None:
-        return None
-    levels = codes.astype(np.float32) * step.reshape(-1, *([1] * (codes.ndim - 1)))
-    return levels if half_step is None else levels + half_step
 
 
 __all__ = ["fidelity_outputs", "layer_fidelity", "sqnr"]

@@ -1,0 +1,16 @@
+"""What the network tells about its weights and ranges when it is run on a few pictures, without any training."""
+
+from .calibrate import calibrate
+from .calibration import CalibratedLayer, Calibration, Progress
+from .images import calibration_mosaics, synthetic_mosaics
+from .tails import choose_tails
+
+__all__ = [
+    "CalibratedLayer",
+    "Calibration",
+    "Progress",
+    "calibrate",
+    "calibration_mosaics",
+    "choose_tails",
+    "synthetic_mosaics",
+]

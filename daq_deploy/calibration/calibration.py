@@ -1,0 +1,51 @@
+"""What calibrating needs, and what its parts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from daq_deploy.config import FLOAT_BITS, DaqConfig
+from daq_deploy.numerics import QuantizedWeights, fake_quantize
+from daq_deploy.passes.plan import LayerReport
+
+from .lockstep import NodeExecutor
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Pictures, and what runs a network on them."""
+
+    images: npt.NDArray[np.float32]
+    """float32 (N, C, H, W) in 0..255."""
+    execute: NodeExecutor
+    """Computes one node."""
+    progress: Progress = lambda title, share: None
+
+
+@dataclass(frozen=True)
+class CalibratedLayer:
+    """Weights and bias (O,) that a convolution gets."""
+
+    weights: QuantizedWeights
+    bias: npt.NDArray[np.float32]
+
+
+def quantized_map(
+    feature_map: npt.NDArray[np.float32], layer: LayerReport, config: DaqConfig
+) -> npt.NDArray[np.float32]:
+    """Return what a layer of the plan reads in place of a feature map (N, C, H, W)."""
+    if layer.activation_bits == FLOAT_BITS:
+        return feature_map
+    return fake_quantize(
+        feature_map, layer.activation_bits, config.range_rule, layer.signed, config.range_bits, layer.tail
+    )
+
+
+__all__ = ["CalibratedLayer", "Calibration", "Progress", "quantized_map"]

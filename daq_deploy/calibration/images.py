@@ -1,0 +1,128 @@
+"""Pictures to calibrate on: drawn ones by default, or patches of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from daq_deploy.errors import ImageError
+from daq_deploy.metrics.resize import crop_to_multiple, resize_bicubic
+
+PATCH_SIZE = 48
+"""Height and width of a patch in pixels."""
+SIDE = 2
+"""Patches a side of a mosaic.
+
+Mosaics, since the extent of a channel grows with the area it is taken over: ranges that suit small patches are too wide
+for photographs.
+"""
+MOSAICS = 4
+"""How many mosaics are calibrated on."""
+PATCHES = MOSAICS * SIDE**2
+
+
+def synthetic_mosaics() -> npt.NDArray[np.float32]:
+    """Draw pictures with the statistics of photographs: overlapping shaded discs whose radii follow a power law.
+
+    Such "dead leaves" pictures have the edges, the flat areas and the 1/f spectrum of natural ones (Lee, Mumford and Huang,
+    IJCV 2001). Deterministic.
+
+    Returns:
+        float32 (MOSAICS, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255.
+    """
+    generator = np.random.default_rng(0)
+    return _mosaics(np.stack([_dead_leaves(PATCH_SIZE, generator) for _ in range(PATCHES)]))
+
+
+def _mosaics(patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Lay patches (PATCHES, 3, H, W) out as pictures (MOSAICS, 3, SIDE * H, SIDE * W)."""
+    _, channels, height, width = patches.shape
+    grid = patches.reshape(MOSAICS, SIDE, SIDE, channels, height, width).transpose(0, 3, 1, 4, 2, 5)
+    return np.ascontiguousarray(grid.reshape(MOSAICS, channels, SIDE * height, SIDE * width))
+
+
+def _dead_leaves(size: int, generator: np.random.Generator) -> npt.NDArray[np.float32]:
+    rows, columns = np.mgrid[:size, :size].astype(np.float64)
+    picture = np.broadcast_to(generator.uniform(30, 225, 3)[:, None, None], (3, size, size))
+    for _ in range(int(generator.integers(20, 80))):
+        radius = min(1.5 / np.sqrt(1 - generator.uniform()), size)
+        centre = generator.uniform(-radius / 2, size + radius / 2, 2)
+        angle, flatness = generator.uniform(0, np.pi), generator.uniform(0.3, 1)
+        along = (columns - centre[0]) * np.cos(angle) + (rows - centre[1]) * np.sin(angle)
+        across = (rows - centre[1]) * np.cos(angle) - (columns - centre[0]) * np.sin(angle)
+        outside = np.hypot(along, across / flatness) - radius
+        opacity = np.clip(0.5 - outside / generator.uniform(0.7, 2), 0, 1)
+        colour = np.clip(generator.uniform(0, 255) + generator.normal(0, 25, 3), 0, 255)
+        shade = generator.normal(0, 0.6, 2)
+        shading = shade[0] * (columns - centre[0]) + shade[1] * (rows - centre[1])
+        stripes = generator.choice([0, 0, 1]) * generator.uniform(5, 30)
+        shading = shading + stripes * np.sin(generator.uniform(0.2, 2) * along + generator.uniform(0, 6))
+        picture = picture * (1 - opacity) + (colour[:, None, None] + shading) * opacity
+    grain = _pink_noise(size, generator) * generator.uniform(0, 12)
+    return np.rint(np.clip(picture + grain, 0, 255)).astype(np.float32)
+
+
+def _pink_noise(size: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Noise whose amplitude falls as 1/f, of unit deviation (size, size)."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
+    frequency[0, 0] = 1
+    noise = np.fft.ifft2(np.fft.fft2(generator.normal(size=(size, size))) / frequency).real
+    scaled: npt.NDArray[np.float64] = noise / noise.std()
+    return scaled
+
+
+def calibration_mosaics(
+    folder: Path, scale: int, read: Callable[[Path], npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.float32]:
+    """Cut patches from a folder of pictures, each made smaller by `scale` first, as LR pictures of benchmarks are.
+
+    Args:
+        folder: pictures of the kind that the network is to give; no labels, no pairs.
+        scale: of the network.
+        read: from a path to RGB (H, W, 3).
+
+    Returns:
+        float32 (MOSAICS, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255. Deterministic.
+
+    Raises:
+        ImageError: no picture in the folder is large enough.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    generator = np.random.default_rng(0)
+    smallest = PATCH_SIZE * scale
+    patches: list[npt.NDArray[np.uint8]] = []
+    while len(patches) < PATCHES:
+        found = _one_patch_each(paths, scale, smallest, read, generator, PATCHES - len(patches))
+        if not found:
+            raise ImageError(f"--calibration {folder}: holds no picture of at least {smallest}x{smallest} pixels")
+        patches += found
+    return _mosaics(np.stack(patches).astype(np.float32).transpose(0, 3, 1, 2))
+
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def _one_patch_each(
+    paths: Sequence[Path],
+    scale: int,
+    smallest: int,
+    read: Callable[[Path], npt.NDArray[np.uint8]],
+    generator: np.random.Generator,
+    wanted: int,
+) -> list[npt.NDArray[np.uint8]]:
+    patches: list[npt.NDArray[np.uint8]] = []
+    for index in generator.permutation(len(paths)):
+        picture = read(paths[index])
+        if min(picture.shape[:2]) >= smallest:
+            small = resize_bicubic(crop_to_multiple(picture, scale), 1 / scale)
+            top, left = (int(generator.integers(0, side - PATCH_SIZE + 1)) for side in small.shape[:2])
+            patches.append(small[top : top + PATCH_SIZE, left : left + PATCH_SIZE])
+        if len(patches) == wanted:
+            break
+    return patches
+
+
+__all__ = ["MOSAICS", "PATCH_SIZE", "SIDE", "calibration_mosaics", "synthetic_mosaics"]

@@ -1,0 +1,53 @@
+"""Run a graph node by node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from daq_deploy.passes.graph import constant_array
+
+Array = npt.NDArray[np.generic]
+
+
+class NodeExecutor(Protocol):
+    """Computes one node."""
+
+    def __call__(self, node: ir.Node, inputs: Sequence[Array | None]) -> Sequence[Array]:
+        """Return a node's outputs from its inputs; None stands for an input that is left out."""
+
+
+class Stream:
+    """The values of one run of a graph; those that no node will read again are let go."""
+
+    def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: NodeExecutor) -> None:
+        self._execute = execute
+        self._values: dict[ir.Value, Array] = {graph.inputs[0]: image}
+        self._reads = Counter(value for node in graph for value in node.inputs if value is not None)
+
+    def read(self, value: ir.Value | None) -> Array | None:
+        """Return a value computed before, or a constant."""
+        if value is None:
+            return None
+        return self._values[value] if value in self._values else constant_array(value)
+
+    def run(self, node: ir.Node, replaced: dict[int, Array] | None = None) -> None:
+        """Compute a node, some of whose inputs are replaced by others."""
+        inputs = [self.read(value) for value in node.inputs]
+        for index, array in (replaced or {}).items():
+            inputs += [None] * (index + 1 - len(inputs))
+            inputs[index] = array
+        self._values.update(zip(node.outputs, self._execute(node, inputs), strict=True))
+        for value in node.inputs:
+            if value is not None:
+                self._reads[value] -= 1
+                if self._reads[value] == 0 and not value.is_graph_output():
+                    self._values.pop(value, None)
+
+
+__all__ = ["Array", "NodeExecutor", "Stream"]

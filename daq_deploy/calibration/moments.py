@@ -1,0 +1,67 @@
+"""First and second moments of what one output of a convolution reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from daq_deploy.numerics.statistics import Float64Array
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments over all outputs of a convolution; K = I * kH * kW values are read for each, zero padding included."""
+
+    mean: Float64Array
+    """Mean of what the quantized convolution reads (K,)."""
+    covariance: Float64Array
+    """Covariance of what the quantized convolution reads (K, K)."""
+    cross: Float64Array
+    """Covariance of what the float convolution reads with what the quantized one reads (K, K)."""
+
+
+def unfold(node: ir.Node, feature_map: npt.NDArray[np.float32], kernel: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Return what each output position of a Conv (ONNX Conv-11, one group) reads: (positions, I * kH * kW).
+
+    Args:
+        node: the convolution; its pads, strides and dilations count.
+        feature_map: of one image (I, H, W).
+        kernel: (kH, kW).
+    """
+    top, left, bottom, right = node.attributes.get_ints("pads", [0, 0, 0, 0])
+    strides = node.attributes.get_ints("strides", [1, 1])
+    dilations = node.attributes.get_ints("dilations", [1, 1])
+    padded = np.pad(feature_map, ((0, 0), (top, bottom), (left, right)))
+    reach = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(1, 2))
+    taps = windows[:, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    return np.ascontiguousarray(taps.transpose(1, 2, 0, 3, 4)).reshape(-1, feature_map.shape[0] * kernel[0] * kernel[1])
+
+
+def moments(
+    node: ir.Node,
+    float_map: npt.NDArray[np.float32],
+    quantized_map: npt.NDArray[np.float32],
+    kernel: tuple[int, int],
+) -> Moments:
+    """Gather the moments over a batch: both maps (N, I, H, W)."""
+    size = float_map.shape[1] * kernel[0] * kernel[1]
+    mean, float_mean = np.zeros(size), np.zeros(size)
+    second, cross, count = np.zeros((size, size)), np.zeros((size, size)), 0
+    # Image by image: unfolded maps are kH * kW times as large as the maps.
+    for float_image, quantized_image in zip(float_map, quantized_map, strict=True):
+        quantized = unfold(node, quantized_image, kernel)
+        floating = quantized if float_image is quantized_image else unfold(node, float_image, kernel)
+        mean += quantized.sum(axis=0, dtype=np.float64)
+        float_mean += floating.sum(axis=0, dtype=np.float64)
+        second += quantized.T @ quantized
+        cross += floating.T @ quantized
+        count += len(quantized)
+    mean, float_mean = mean / count, float_mean / count
+    return Moments(mean, second / count - np.outer(mean, mean), cross / count - np.outer(float_mean, mean))
+
+
+__all__ = ["Moments", "moments", "unfold"]

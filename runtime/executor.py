@@ -1,0 +1,86 @@
+"""Compute single nodes of a graph with ONNX Runtime, for calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from daq_deploy.errors import ModelError
+
+from .model_source import first_line
+
+Array = npt.NDArray[np.generic]
+
+
+class OrtNodeExecutor:
+    """Computes one node at a time; a session is opened for each kind of node and kept.
+
+    Args:
+        opset: of the graph.
+        threads: threads within a node; None leaves it to ONNX Runtime.
+    """
+
+    def __init__(self, opset: int, threads: int | None = None) -> None:
+        self._opset = opset
+        self._options = onnxruntime.SessionOptions()
+        self._options.log_severity_level = 4
+        self._options.intra_op_num_threads = threads or 0
+        self._sessions: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
+
+    def __call__(self, node: ir.Node, inputs: Sequence[Array | None]) -> list[Array]:
+        """Return a node's outputs; None stands for an input that is left out.
+
+        Raises:
+            ModelError: ONNX Runtime cannot compute the node by itself.
+        """
+        given = {f"input_{index}": array for index, array in enumerate(inputs) if array is not None}
+        try:
+            session = self._session(node, inputs)
+            outputs: list[Array] = session.run(None, given)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise ModelError(
+                f"node {node.name} ({node.op_type}) cannot be run by itself: {first_line(error)}; "
+                "use --weight-rule nearest, which runs nothing"
+            ) from error
+        return outputs
+
+    def _session(self, node: ir.Node, inputs: Sequence[Array | None]) -> onnxruntime.InferenceSession:
+        attributes = tuple(ir.to_proto(attribute).SerializeToString() for attribute in node.attributes.values())
+        kinds = tuple(None if array is None else (array.dtype.str, *_declared_shape(array)) for array in inputs)
+        key = (node.domain, node.op_type, len(node.outputs), attributes, kinds)
+        if key not in self._sessions:
+            self._sessions[key] = onnxruntime.InferenceSession(
+                self._model(node, inputs), self._options, providers=["CPUExecutionProvider"]
+            )
+        return self._sessions[key]
+
+    def _model(self, node: ir.Node, inputs: Sequence[Array | None]) -> bytes:
+        proto = onnx.NodeProto()
+        proto.op_type, proto.domain = node.op_type, node.domain
+        proto.input.extend("" if array is None else f"input_{index}" for index, array in enumerate(inputs))
+        proto.output.extend(f"output_{index}" for index in range(len(node.outputs)))
+        proto.attribute.extend(ir.to_proto(attribute) for attribute in node.attributes.values())
+        graph = onnx.GraphProto(name="node", node=[proto])
+        for index, array in enumerate(inputs):
+            if array is not None:
+                element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+                graph.input.append(
+                    onnx.helper.make_tensor_value_info(f"input_{index}", element, _declared_shape(array))
+                )
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in proto.output)
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", self._opset)], ir_version=10)
+        data: bytes = model.SerializeToString()
+        return data
+
+
+def _declared_shape(array: Array) -> list[int | None]:
+    """Sizes of feature maps are left open; shape inference wants to know those of lists, such as Resize's sizes."""
+    return [None] * array.ndim if array.ndim > 1 else list(array.shape)
+
+
+__all__ = ["OrtNodeExecutor"]
