@@ -12,15 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
-from daq_deploy.passes.graph import constant_array
 from daq_deploy.passes.plan import LayerReport
 
 from .calibration import Calibration, quantized_map
-from .lockstep import Array, NodeExecutor
+from .sensitivity import OutputSensitivity
 
 TAILS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 """Tails that are tried: from the paper's clip to min-max."""
@@ -46,7 +44,7 @@ def choose_tails(
         def error_with(tail: float, nodes: list[ir.Node] = nodes, feature_map: ir.Value = feature_map) -> float:
             values = sensitivity.value(feature_map)
             return sensitivity.output_error(
-                {node: quantized_map(values, replace(plan[node], tail=tail), config) for node in nodes}
+                {node: {0: quantized_map(values, replace(plan[node], tail=tail), config)} for node in nodes}
             )
 
         tail = _climb(error_with, plan[nodes[0]].tail or 0.0)
@@ -72,47 +70,4 @@ def _climb(error_with: Callable[[float], float], start: float) -> float:
         at = best
 
 
-class OutputSensitivity:
-    """Runs a network once and keeps every value, to tell what a change inside does to the output.
-
-    Args:
-        graph: of one image input.
-        image: float32 (N, C, H, W).
-        execute: computes a node.
-    """
-
-    def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: NodeExecutor) -> None:
-        self._graph, self._execute = graph, execute
-        self._values: dict[ir.Value, Array] = {graph.inputs[0]: image}
-        for node in graph:
-            inputs = [self._read(value, self._values) for value in node.inputs]
-            self._values.update(zip(node.outputs, execute(node, inputs), strict=True))
-
-    def value(self, value: ir.Value) -> npt.NDArray[np.float32]:
-        """Return a feature map of the float network."""
-        return self._values[value].astype(np.float32, copy=False)
-
-    def output_error(self, read_by: Mapping[ir.Node, npt.NDArray[np.float32]]) -> float:
-        """Return the mean squared error of the output where some convolutions read other feature maps."""
-        changed: dict[ir.Value, Array] = {}
-        for node in self._graph:
-            if node not in read_by and not any(value in changed for value in node.inputs):
-                continue
-            inputs = [self._read(value, changed) for value in node.inputs]
-            if node in read_by:
-                inputs[0] = read_by[node]
-            changed.update(zip(node.outputs, self._execute(node, inputs), strict=True))
-        output = self._graph.outputs[0]
-        if output not in changed:
-            return 0.0
-        return float(np.square(changed[output].astype(np.float64) - self.value(output)).mean())
-
-    def _read(self, value: ir.Value | None, changed: Mapping[ir.Value, Array]) -> Array | None:
-        if value is None:
-            return None
-        if value in changed:
-            return changed[value]
-        return self._values[value] if value in self._values else constant_array(value)
-
-
-__all__ = ["SEARCHED_BITS", "TAILS", "OutputSensitivity", "choose_tails"]
+__all__ = ["SEARCHED_BITS", "TAILS", "choose_tails"]

@@ -1,0 +1,64 @@
+"""What a change inside a network does to its output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from daq_deploy.passes.graph import constant_array
+
+from .lockstep import Array, NodeExecutor
+
+
+class OutputSensitivity:
+    """Runs a network once and keeps every value, to tell what a change inside does to the output.
+
+    Args:
+        graph: of one image input.
+        image: float32 (N, C, H, W).
+        execute: computes a node.
+    """
+
+    def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: NodeExecutor) -> None:
+        self._graph, self._execute = graph, execute
+        self._values: dict[ir.Value, Array] = {graph.inputs[0]: image}
+        for node in graph:
+            inputs = [self._read(value, self._values) for value in node.inputs]
+            self._values.update(zip(node.outputs, execute(node, inputs), strict=True))
+
+    def value(self, value: ir.Value) -> npt.NDArray[np.float32]:
+        """Return a feature map of the float network."""
+        return self._values[value].astype(np.float32, copy=False)
+
+    def output_error(self, replaced: Mapping[ir.Node, Mapping[int, Array]]) -> float:
+        """Return the mean squared error of the output where some inputs of some nodes, by index, are replaced.
+
+        Input 0 of a convolution is the feature map that it reads, 1 its weights, 2 its bias, which it need not have had.
+        """
+        changed: dict[ir.Value, Array] = {}
+        for node in self._graph:
+            own = replaced.get(node, {})
+            if not own and not any(value in changed for value in node.inputs):
+                continue
+            inputs = [self._read(value, changed) for value in node.inputs]
+            for index, array in own.items():
+                inputs += [None] * (index + 1 - len(inputs))
+                inputs[index] = array
+            changed.update(zip(node.outputs, self._execute(node, inputs), strict=True))
+        output = self._graph.outputs[0]
+        if output not in changed:
+            return 0.0
+        return float(np.square(changed[output].astype(np.float64) - self.value(output)).mean())
+
+    def _read(self, value: ir.Value | None, changed: Mapping[ir.Value, Array]) -> Array | None:
+        if value is None:
+            return None
+        if value in changed:
+            return changed[value]
+        return self._values[value] if value in self._values else constant_array(value)
+
+
+__all__ = ["OutputSensitivity"]
