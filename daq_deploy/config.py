@@ -49,6 +49,8 @@ class DaqConfig:
     """Rule that quantizes weights: one of WEIGHT_RULES."""
     range_bits: int | None = None
     """Bits to which the spreads of a layer's channels are quantized, 4 or 8; None keeps them float."""
+    mixed: bool = False
+    """Give each channel of the body's feature maps its own bits, 2 to 8, `activation_bits` on average."""
     dynamic_batch: bool = False
     """Accept any batch size, one range per image and channel; otherwise one image a run."""
     int2: bool = False
@@ -66,6 +68,8 @@ class DaqConfig:
         _check_choice("weight_rule", self.weight_rule, WEIGHT_RULES)
         _check_choice("range_bits", self.range_bits, (None, 4, 8))
         _check_choice("profile", self.profile, PROFILES)
+        if self.mixed and self.range_rule != "deploy":
+            raise OptionError(f"--mixed: needs range rule deploy, not {self.range_rule}")
         for role in self.edges:
             _check_choice("edges", role, EDGE_ROLES)
         for name in ("include", "exclude"):

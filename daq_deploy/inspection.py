@@ -15,7 +15,7 @@ from .errors import ModelError
 from .files import sha256_of
 from .model_file import read_proto
 from .passes.graph import ancestors, convolutions
-from .passes.plan import LayerReport
+from .passes.plan import LayerReport, read_layers
 from .quantization import Quantized, quantize
 
 
@@ -171,17 +171,11 @@ def _codes(tensors: list[ir.TensorProtocol]) -> ir.TensorProtocol:
     return next((tensor for tensor in tensors if tensor.dtype != ir.DataType.FLOAT), tensors[0])
 
 
-def read_layers(text: str) -> tuple[LayerReport, ...]:
-    """Read the JSON of `daq.layers`."""
-    return tuple(LayerReport(**values | {"weight_shape": tuple(values["weight_shape"])}) for values in json.loads(text))
-
-
 __all__ = [
     "Inspection",
     "StoredLayer",
     "WeightTotals",
     "inspect_file",
-    "read_layers",
     "size_on_disk",
     "stored_layers",
     "weight_totals",

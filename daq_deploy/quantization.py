@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
-from .calibration import CalibratedLayer, Calibration, calibrate, choose_tails
+from .calibration import CalibratedLayer, Calibration, calibrate, choose_tails, mix_bits
 from .config import DaqConfig
 from .errors import ModelError, OptionError
 from .files import sha256_of
@@ -121,6 +121,8 @@ def _calibrate(
     if calibration is None:
         if config.weight_rule == "deploy":
             raise OptionError("weight rule deploy runs the network on pictures: give a calibration, or choose nearest")
+        if config.mixed:
+            raise OptionError("mixed bits are found by running the network on pictures: give a calibration")
         return plan, {}
     images = calibration.images * np.float32(float(model.metadata_props["daq.value_range"]) / 255)
     channels = model.graph.inputs[0].shape
@@ -130,6 +132,8 @@ def _calibrate(
     model.metadata_props["daq.calibration"] = hashlib.sha256(images.tobytes()).hexdigest()
     if config.range_rule == "deploy":
         plan = choose_tails(model.graph, plan, config, scaled)
+    if config.mixed:
+        plan = mix_bits(model.graph, plan, config, scaled)
     return plan, calibrate(model.graph, plan, config, scaled) if config.weight_rule == "deploy" else {}
 
 

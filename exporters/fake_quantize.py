@@ -12,9 +12,11 @@ Source: Hong et al., DAQ, WACV 2022 (arXiv 2012.11230); steps of Max, Quantizing
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,8 +40,8 @@ class LayerPlan:
 
     weight_bits: int
     """2 to 8, or 32 for float."""
-    activation_bits: int
-    """2 to 8, or 32 for float."""
+    activation_bits: int | tuple[int, ...]
+    """2 to 8, or 32 for float; or one a channel."""
     signed: bool
     """Whether the feature map that it reads can be negative."""
     range_rule: str = "paper"
@@ -48,8 +50,18 @@ class LayerPlan:
     """One of WEIGHT_RULES."""
     range_bits: int | None = None
     """Bits to which the spreads of the channels are quantized; None keeps them float."""
-    tail: float | None = None
-    """Weight of a channel's full extent in the `deploy` rule, 0 to 1."""
+    tail: float | tuple[float, ...] | None = None
+    """Weight of a channel's full extent in the `deploy` rule, 0 to 1; or one a channel."""
+
+    @property
+    def bits(self) -> Tensor:
+        """Bits of the feature map, int64 (1, C, 1, 1) or (1, 1, 1, 1)."""
+        return torch.as_tensor(self.activation_bits).reshape(1, -1, 1, 1)
+
+    @property
+    def last_code(self) -> Tensor:
+        """Largest code, float64 (1, C, 1, 1) or (1, 1, 1, 1)."""
+        return 2.0 ** self.bits.double() - 1
 
 
 @dataclass(frozen=True)
@@ -98,37 +110,41 @@ class QuantizedActivation:
 RangeRule = Callable[[Statistics, LayerPlan], tuple[Tensor, Tensor]]
 
 
-def _gaussian_range(statistics: Statistics, unit_step: float, bits: int, signed: bool) -> tuple[Tensor, Tensor]:
-    step = (unit_step * statistics.spread).clamp(min=TINY)
-    lo = statistics.mean - (2 ** (bits - 1) - 0.5) * step if signed else torch.zeros_like(step)
-    return lo, step
-
-
 def _paper_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor]:
-    return _gaussian_range(statistics, UNIT_STEPS[plan.activation_bits], plan.activation_bits, plan.signed)
+    return _gaussian_range(statistics, plan, plan.bits)
 
 
 def _reference_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor]:
-    return _gaussian_range(statistics, UNIT_STEPS[plan.activation_bits - 1], plan.activation_bits, plan.signed)
+    return _gaussian_range(statistics, plan, plan.bits - 1)
+
+
+def _gaussian_range(statistics: Statistics, plan: LayerPlan, step_bits: Tensor) -> tuple[Tensor, Tensor]:
+    step = (_unit_step(step_bits) * statistics.spread).clamp(min=TINY)
+    lo = statistics.mean - plan.last_code / 2 * step if plan.signed else torch.zeros_like(step)
+    return lo, step
 
 
 def _deploy_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor]:
     """Clip each side at the weighted geometric mean of the Gaussian's clip and the side's extent."""
     if plan.tail is None:
         raise OptionError("range rule deploy: the layer's tail is missing")
-    steps = 2**plan.activation_bits - 1
-    gaussian = UNIT_STEPS[plan.activation_bits] * statistics.spread * steps
+    tail = torch.as_tensor(plan.tail, dtype=torch.float64).reshape(1, -1, 1, 1)
+    gaussian = _unit_step(plan.bits) * statistics.spread * plan.last_code
     if not plan.signed:
-        top = torch.minimum(gaussian ** (1 - plan.tail) * statistics.maximum**plan.tail, statistics.maximum)
-        return torch.zeros_like(top), (top / steps).clamp(min=TINY)
+        top = torch.minimum(gaussian ** (1 - tail) * statistics.maximum**tail, statistics.maximum)
+        return torch.zeros_like(top), (top / plan.last_code).clamp(min=TINY)
     below, above = (
-        torch.minimum((gaussian / 2) ** (1 - plan.tail) * extent**plan.tail, extent)
+        torch.minimum((gaussian / 2) ** (1 - tail) * extent**tail, extent)
         for extent in (
             (statistics.mean - statistics.minimum).clamp(min=0),
             (statistics.maximum - statistics.mean).clamp(min=0),
         )
     )
-    return statistics.mean - below, ((below + above) / steps).clamp(min=TINY)
+    return statistics.mean - below, ((below + above) / plan.last_code).clamp(min=TINY)
+
+
+def _unit_step(bits: Tensor) -> Tensor:
+    return torch.tensor([math.nan, *UNIT_STEPS.values()], dtype=torch.float64)[bits]
 
 
 RANGE_RULES: dict[str, RangeRule] = {"deploy": _deploy_range, "paper": _paper_range, "reference": _reference_range}
@@ -145,14 +161,16 @@ def _paper_weights(weight: Tensor, bits: int) -> Tensor:
 def _nearest_weights(weight: Tensor, bits: int) -> Tensor:
     rows = weight.double().flatten(1)
     half = 2 ** (bits - 1)
+    offset = 0.5 if bits <= 3 else 0.0  # few levels lie half a step off zero
+
+    def levels(step: Tensor) -> Tensor:
+        return ((rows / step - offset).round().clamp(-half, half - 1) + offset) * step
+
     widest = rows.abs().amax(dim=1) / (half - 0.5)
     candidates = (torch.linspace(1, 0.2, 81, dtype=torch.float64)[:, None] * widest).clamp(min=TINY)[:, :, None]
-    errors = torch.stack(
-        [((rows / step).round().clamp(-half, half - 1) * step - rows).square().sum(dim=1) for step in candidates]
-    )
+    errors = torch.stack([(levels(step) - rows).square().sum(dim=1) for step in candidates])
     step = candidates.gather(0, errors.argmin(dim=0)[None, :, None])[0].float()
-    levels: Tensor = (rows / step).round().clamp(-half, half - 1).float() * step
-    return levels.reshape(weight.shape)
+    return levels(step.double()).float().reshape(weight.shape)
 
 
 WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"nearest": _nearest_weights, "paper": _paper_weights}
@@ -165,7 +183,7 @@ def quantize_activation(feature_map: Tensor, plan: LayerPlan) -> QuantizedActiva
     if plan.range_bits is not None:
         statistics = replace(statistics, spread=_quantize_spreads(statistics.spread, plan.range_bits))
     lo, step = (bound.float() for bound in RANGE_RULES[plan.range_rule](statistics, plan))
-    codes = torch.round((feature_map - lo) / step).clamp(0, 2**plan.activation_bits - 1)
+    codes = torch.round((feature_map - lo) / step).clamp(torch.zeros(()), plan.last_code.float())
     return QuantizedActivation(lo, step, codes)
 
 
@@ -199,12 +217,12 @@ def plan_of(layers: Iterable[LayerReport], config: DaqConfig) -> dict[str, Layer
     return {
         layer.name: LayerPlan(
             layer.weight_bits,
-            layer.activation_bits,
+            layer.channel_bits or layer.activation_bits,
             layer.signed,
             config.range_rule,
             config.weight_rule,
             config.range_bits,
-            layer.tail,
+            layer.tail if layer.channel_bits is None else tuple(np.asarray(layer.tail_of_channels).tolist()),
         )
         for layer in layers
         if layer.quantized

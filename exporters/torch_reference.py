@@ -14,10 +14,10 @@ from torch import nn
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import ModelError, OptionError
-from daq_deploy.inspection import read_layers
 from daq_deploy.models.blocks import fold_batch_norm
 from daq_deploy.passes.blocks import DaqBlock
 from daq_deploy.passes.graph import convolutions, dequantized_weights, float_constant, layer_name
+from daq_deploy.passes.plan import read_layers
 from daq_deploy.quantization import fold
 from daq_deploy.validation import Reference, TorchImplementation
 
@@ -87,12 +87,12 @@ def _bias(node: ir.Node) -> npt.NDArray[np.float32]:
 @torch.inference_mode()
 def _codes(feature_map: npt.NDArray[np.float32], block: DaqBlock) -> npt.NDArray[np.uint8]:
     plan = LayerPlan(
-        weight_bits=block.bits,
-        activation_bits=block.bits,
+        weight_bits=FLOAT_BITS,
+        activation_bits=block.bits if isinstance(block.bits, int) else tuple(block.bits.tolist()),
         signed=block.signed,
         range_rule=block.rule,
         range_bits=block.range_bits,
-        tail=block.tail,
+        tail=tuple(block.tail.tolist()) if isinstance(block.tail, np.ndarray) else block.tail,
     )
     codes: npt.NDArray[np.uint8] = quantize_activation(torch.from_numpy(feature_map), plan).codes.byte().numpy()
     return codes

@@ -3,6 +3,7 @@
 from .calibrate import calibrate
 from .calibration import CalibratedLayer, Calibration, Progress
 from .images import calibration_mosaics, synthetic_mosaics
+from .mixed import mix_bits
 from .tails import choose_tails
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "calibrate",
     "calibration_mosaics",
     "choose_tails",
+    "mix_bits",
     "synthetic_mosaics",
 ]

@@ -44,7 +44,12 @@ def quantized_map(
     if layer.activation_bits == FLOAT_BITS:
         return feature_map
     return fake_quantize(
-        feature_map, layer.activation_bits, config.range_rule, layer.signed, config.range_bits, layer.tail
+        feature_map,
+        layer.bits_of_channels,
+        config.range_rule,
+        layer.signed,
+        config.range_bits,
+        layer.tail_of_channels,
     )
 
 

@@ -23,6 +23,7 @@ from .options import (
     Include,
     Int2,
     Layers,
+    Mixed,
     Profile,
     RangeBits,
     RangeRule,
@@ -62,6 +63,7 @@ def export(
     weight_rule: WeightRule = None,
     calibration: CalibrationFolder = None,
     range_bits: RangeBits = None,
+    mixed: Mixed = False,
     dynamic_batch: DynamicBatch = False,
     int2: Int2 = False,
     dry_run: DryRun = False,
@@ -88,6 +90,7 @@ def export(
         range_rule=range_rule,
         weight_rule=weight_rule,
         range_bits=range_bits,
+        mixed=mixed,
         dynamic_batch=dynamic_batch,
         int2=int2,
     )

@@ -110,6 +110,10 @@ ValueRange = Annotated[
         show_default=False,
     ),
 ]
+Mixed = Annotated[
+    bool,
+    typer.Option("--mixed", help="Give each channel of the feature maps its own bits, --bits on average."),
+]
 DynamicBatch = Annotated[
     bool, typer.Option("--dynamic-batch", help="Accept any batch size; otherwise one image a run.")
 ]
@@ -131,6 +135,7 @@ def config_from_options(
     attention_bits: int | None = None,
     edges: str | None = None,
     range_bits: int | None = None,
+    mixed: bool = False,
     dynamic_batch: bool = False,
     int2: bool = False,
 ) -> DaqConfig:
@@ -155,7 +160,7 @@ def config_from_options(
         "range_bits": range_bits,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    return replace(DaqConfig.of_profile(profile, bits), **changes, dynamic_batch=dynamic_batch, int2=int2)
+    return replace(DaqConfig.of_profile(profile, bits), **changes, mixed=mixed, dynamic_batch=dynamic_batch, int2=int2)
 
 
 __all__ = [
@@ -173,6 +178,7 @@ __all__ = [
     "Include",
     "Int2",
     "Layers",
+    "Mixed",
     "Output",
     "Profile",
     "RangeBits",

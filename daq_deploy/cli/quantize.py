@@ -22,6 +22,7 @@ from .options import (
     Include,
     Int2,
     Layers,
+    Mixed,
     Profile,
     RangeBits,
     RangeRule,
@@ -52,6 +53,7 @@ def quantize(
     calibration: CalibrationFolder = None,
     range_bits: RangeBits = None,
     value_range: ValueRange = None,
+    mixed: Mixed = False,
     dynamic_batch: DynamicBatch = False,
     int2: Int2 = False,
     inline: Annotated[
@@ -79,6 +81,7 @@ def quantize(
         range_rule=range_rule,
         weight_rule=weight_rule,
         range_bits=range_bits,
+        mixed=mixed,
         dynamic_batch=dynamic_batch,
         int2=int2,
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .ranges import ChannelRange, channel_range
+from .ranges import Bits, ChannelRange, Tail, channel_range
 from .statistics import ChannelStatistics
 
 
-def quantize(
-    feature_map: npt.NDArray[np.float32], channels: ChannelRange, bits: int | npt.NDArray[np.int64]
-) -> npt.NDArray[np.uint8]:
+def quantize(feature_map: npt.NDArray[np.float32], channels: ChannelRange, bits: Bits) -> npt.NDArray[np.uint8]:
     """Return the codes (N, C, H, W) of a float32 feature map of the same shape: 0 to 2^bits - 1, rounding half to even.
 
     `bits` is one number or one a channel (C,). The arithmetic is float32 with a true division, as QuantizeLinear does it.
@@ -29,11 +27,11 @@ def dequantize(codes: npt.NDArray[np.uint8], channels: ChannelRange) -> npt.NDAr
 
 def fake_quantize(
     feature_map: npt.NDArray[np.float32],
-    bits: int,
+    bits: Bits,
     rule: str,
     signed: bool,
     range_bits: int | None = None,
-    tail: float | None = None,
+    tail: Tail | None = None,
 ) -> npt.NDArray[np.float32]:
     """Quantize and dequantize a feature map (N, C, H, W) by its own ranges: what a quantized convolution reads."""
     channels = channel_range(ChannelStatistics.of(feature_map), bits, rule, signed, range_bits, tail)

@@ -19,6 +19,9 @@ import numpy.typing as npt
 from .statistics import ChannelStatistics, Float64Array
 from .steps import TINY, UNIT_STEP
 
+Bits = int | npt.NDArray[np.int64]
+Tail = float | npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class ChannelRange:
@@ -30,21 +33,22 @@ class ChannelRange:
 
 def channel_range(
     statistics: ChannelStatistics,
-    bits: int,
+    bits: Bits,
     rule: str,
     signed: bool,
     range_bits: int | None = None,
-    tail: float | None = None,
+    tail: Tail | None = None,
 ) -> ChannelRange:
     """Return the range of every channel.
 
     Args:
         statistics: of the feature map.
-        bits: bits a code, 2 to 8.
+        bits: bits a code, 2 to 8; one number, or one a channel (C,).
         rule: `paper`, `reference` or `deploy`.
         signed: whether the map can be negative.
         range_bits: bits to which the spreads of the channels of an image are quantized, or None.
-        tail: weight of a channel's full extent in the `deploy` rule, 0 to 1; None takes DEPLOY_TAIL of the bits.
+        tail: weight of a channel's full extent in the `deploy` rule, 0 to 1; one number, or one a channel (C,). None takes
+            DEPLOY_TAIL of the bits.
     """
     spread = statistics.spread(signed)
     if range_bits is not None:
@@ -57,7 +61,7 @@ def channel_range(
     return ChannelRange(lo.astype(np.float32), step.astype(np.float32))
 
 
-def _deploy(statistics: ChannelStatistics, spread: Float64Array, bits: int, signed: bool, tail: float) -> ChannelRange:
+def _deploy(statistics: ChannelStatistics, spread: Float64Array, bits: Bits, signed: bool, tail: Tail) -> ChannelRange:
     """Clip each side of the mean between the Gaussian's clip and the side's extent, and spread the levels over that."""
     steps = 2.0**bits - 1
     gaussian = UNIT_STEP[bits] * spread * (steps / 2 if signed else steps)
@@ -79,6 +83,12 @@ DEPLOY_TAIL = np.array([np.nan, np.nan, 0.15, 0.3, 0.5, 0.6, 0.75, 0.85, 0.9])
 """Weight of the full extent in the `deploy` rule where no calibration chose it, indexed by bits."""
 
 
+def tail_at(bits: npt.NDArray[np.int64], layer_bits: int, layer_tail: float) -> npt.NDArray[np.float64]:
+    """Return the tail of channels of other bits than those for which the layer's tail was chosen."""
+    shifted: npt.NDArray[np.float64] = np.clip(layer_tail + DEPLOY_TAIL[bits] - DEPLOY_TAIL[layer_bits], 0, 1)
+    return shifted.astype(np.float32).astype(np.float64)  # the graph holds float32
+
+
 def quantize_spreads(spread: Float64Array, bits: int) -> Float64Array:
     """Quantize the spreads (N, C) of each image's channels by the Gaussian quantizer of the paper across channels.
 
@@ -91,4 +101,4 @@ def quantize_spreads(spread: Float64Array, bits: int) -> Float64Array:
     return np.where(quantized > 0, quantized, spread)
 
 
-__all__ = ["DEPLOY_TAIL", "ChannelRange", "channel_range", "quantize_spreads"]
+__all__ = ["DEPLOY_TAIL", "Bits", "ChannelRange", "Tail", "channel_range", "quantize_spreads", "tail_at"]

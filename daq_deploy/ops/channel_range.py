@@ -4,6 +4,9 @@ X is a feature map (N, C, H, W); lo is (N, C, 1, 1) and step (N * C,), as Quanti
 of a batch laid out as (1, N * C, H, W). The body is that of the file's one rule; `signed` and `bits` select at run time and
 fold to constants when the session is created.
 
+`daq.MixedChannelRange<rule, signed, range_bits>(X, bits, tail) -> lo, step, span` is the same with bits and tail of each
+channel, both (C,); span (N, C, 1, 1) is how far the levels go above lo.
+
 Sums run along W first and along H after: the error of a float32 sum then grows with the square root of one side, not of
 the area, and codes agree with the oracle's float64 statistics on large pictures.
 """
@@ -16,22 +19,34 @@ import onnx_ir as ir
 from daq_deploy.numerics.steps import LARGEST_SPREAD, TINY, UNIT_STEP
 
 
-def channel_range_function(rule: str, range_bits: int | None, opset: int) -> ir.Function:
+def channel_range_function(rule: str, range_bits: int | None, opset: int, mixed: bool = False) -> ir.Function:
     """Build the function for one rule.
 
     Args:
         rule: `paper`, `reference` or `deploy`.
         range_bits: bits of the quantized spreads, or None.
         opset: the model's opset, which the function must share (ONNX Runtime inlines nodes under it).
+        mixed: build `daq.MixedChannelRange` instead.
     """
+    if mixed:
+        head = "MixedChannelRange <rule, signed, range_bits> (X, bits, tail) => (lo, step, span)"
+        parameters = """across = Constant <value_ints = [1, -1, 1, 1]> ()
+    bits_index = Reshape (bits, across)
+    tail_weight = Reshape (tail, across)"""
+        last = "span = Mul (step_map, last_level)"
+    else:
+        head = "ChannelRange <bits, rule, signed, range_bits, tail> (X) => (lo, step)"
+        parameters = """bits_index = Constant <value_int: int = @bits> ()
+    tail_weight = Constant <value_float: float = @tail> ()"""
+        last = ""
     text = f"""
 <opset_import: ["" : {opset}], domain: "daq">
-ChannelRange <bits, rule, signed, range_bits, tail> (X) => (lo, step)
+{head}
 {{
     columns = Constant <value_ints = [3]> ()
     rows = Constant <value_ints = [2]> ()
     tiny = Constant <value_float = {TINY}> ()
-    bits_index = Constant <value_int: int = @bits> ()
+    {parameters}
     one = Constant <value_float = 1.0> ()
     {_unit_steps(rule)}
     unit_step = Gather (unit_steps, bits_index)
@@ -52,6 +67,7 @@ ChannelRange <bits, rule, signed, range_bits, tail> (X) => (lo, step)
     >
     flat = Constant <value_ints = [-1]> ()
     step = Reshape (step_map, flat)
+    {last}
 }}
 """
     function: ir.Function = ir.from_proto(onnx.parser.parse_function(text))  # type: ignore[assignment]
@@ -69,7 +85,6 @@ def _unit_steps(rule: str) -> str:
     if rule == "paper":
         return unit_steps
     return f"""{unit_steps}
-    tail_weight = Constant <value_float: float = @tail> ()
     gaussian_weight = Sub (one, tail_weight)"""
 
 

@@ -1,25 +1,28 @@
 """Find the DAQ blocks of a graph by their structure, functions kept or inlined.
 
     lo, step = daq.ChannelRange(X), or the nodes it was inlined to
-    codes    = [Clip](QuantizeLinear([Reshape](X - lo), step))
+    codes    = [Clip](QuantizeLinear([Reshape]([Min](X - lo)), step))
     X^       = [Reshape](DequantizeLinear(codes, step)) + lo
     Y        = Conv(X^, ...)
 
-Nodes in brackets are there or not: Clip below 8 bits, Reshape with dynamic batch.
+Nodes in brackets are there or not: Clip below 8 bits, Min where bits are mixed, Reshape with dynamic batch.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from typing import TypedDict
 
+import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.errors import ModelError
+from daq_deploy.numerics.ranges import Bits, Tail
 from daq_deploy.ops import DOMAIN
 
 from .graph import constant_array, convolutions
+from .plan import read_layers
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,13 @@ class DaqBlock:
     """uint8, (N, C, H, W), or (1, N * C, H, W) with dynamic batch; 0 to 2^bits - 1."""
     quantized: ir.Value
     """The levels that codes stand for, float32 (N, C, H, W)."""
-    bits: int
+    bits: Bits
+    """One number, or one a channel (C,)."""
     signed: bool
     rule: str
     range_bits: int | None
-    tail: float | None
-    """Weight of a channel's full extent in the `deploy` rule."""
+    tail: Tail | None
+    """Weight of a channel's full extent in the `deploy` rule; one number, or one a channel (C,)."""
     convolutions: tuple[ir.Node, ...]
     """The convolutions that read it, in execution order."""
 
@@ -73,28 +77,57 @@ def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> 
     quantize = _producer(codes if clip is None else clip.inputs[0], "QuantizeLinear")
     if quantize is None or codes is None or step is None or quantize.inputs[1] is not step:
         return None
-    subtraction = _producer(_before_reshape(quantize.inputs[0]), "Sub")
+    offset = _before_reshape(quantize.inputs[0])
+    minimum = _producer(offset, "Min")
+    subtraction = _producer(offset if minimum is None else minimum.inputs[0], "Sub")
     if subtraction is None or subtraction.inputs[1] is not lo or subtraction.inputs[0] is None:
         return None
     last_code = None if clip is None else constant_array(clip.inputs[2])
     bits = 8 if last_code is None else int(last_code).bit_length()
-    settings = _settings(model, lo, nodes[0])
-    return DaqBlock(subtraction.inputs[0], lo, step, codes, quantized, bits, *settings, nodes)
+    return DaqBlock(
+        subtraction.inputs[0], lo, step, codes, quantized, convolutions=nodes, **_settings(model, lo, nodes[0], bits)
+    )
 
 
-def _settings(model: ir.Model, lo: ir.Value, reader: ir.Node) -> tuple[bool, str, int | None, float | None]:
-    """Return sign, rule, range bits and tail: from the call of the function, or from metadata where it is inlined."""
+class _Settings(TypedDict):
+    bits: Bits
+    signed: bool
+    rule: str
+    range_bits: int | None
+    tail: Tail | None
+
+
+def _settings(model: ir.Model, lo: ir.Value, reader: ir.Node, bits: int) -> _Settings:
+    """Return how a block quantizes: from the call of the function, or from metadata where it is inlined."""
     call = lo.producer()
     if call is not None and call.domain == DOMAIN:
         attributes = call.attributes
-        rule = attributes["rule"].as_string()
-        tail = attributes["tail"].as_float() if rule == "deploy" else None
-        return bool(attributes["signed"].as_int()), rule, attributes["range_bits"].as_int() or None, tail
+        settings = _Settings(
+            bits=bits,
+            signed=bool(attributes["signed"].as_int()),
+            rule=attributes["rule"].as_string(),
+            range_bits=attributes["range_bits"].as_int() or None,
+            tail=None,
+        )
+        if call.op_type == "MixedChannelRange":
+            channel_bits, tail = (constant_array(value) for value in call.inputs[1:3])
+            assert channel_bits is not None
+            assert tail is not None
+            settings["bits"], settings["tail"] = channel_bits.astype(np.int64), tail.astype(np.float64)
+        elif settings["rule"] == "deploy":
+            settings["tail"] = attributes["tail"].as_float()
+        return settings
     if "daq.config" not in model.metadata_props:
         raise ModelError("the graph has inlined DAQ blocks and no daq.config; quantize the float model again")
     config = DaqConfig.from_json(model.metadata_props["daq.config"])
-    layer = json.loads(model.metadata_props["daq.layers"])[convolutions(model.graph).index(reader)]
-    return layer["signed"], config.range_rule, config.range_bits, layer["tail"]
+    layer = read_layers(model.metadata_props["daq.layers"])[convolutions(model.graph).index(reader)]
+    return _Settings(
+        bits=layer.bits_of_channels,
+        signed=layer.signed,
+        rule=config.range_rule,
+        range_bits=config.range_bits,
+        tail=layer.tail_of_channels,
+    )
 
 
 def _producer(value: ir.Value | None, kind: str) -> ir.Node | None:

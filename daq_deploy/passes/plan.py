@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.numerics.ranges import DEPLOY_TAIL
+from daq_deploy.numerics.ranges import DEPLOY_TAIL, Bits, Tail, tail_at
 
 from .graph import constant_array, convolutions, float_constant, layer_name
 from .roles import convolution_roles, reads_pooled_map
@@ -37,6 +38,21 @@ class LayerReport:
     tail: float | None = None
     """Weight of a channel's full extent in the `deploy` range rule, 0 to 1; None with other rules."""
 
+    channel_bits: tuple[int, ...] | None = None
+    """Bits of each channel it reads where they are mixed; `activation_bits` is then what they were to be on average."""
+
+    @property
+    def bits_of_channels(self) -> Bits:
+        """Bits of the feature map: one number, or one a channel (C,)."""
+        return self.activation_bits if self.channel_bits is None else np.array(self.channel_bits, np.int64)
+
+    @property
+    def tail_of_channels(self) -> Tail | None:
+        """Tail of the `deploy` rule: one number, or one a channel (C,)."""
+        if self.channel_bits is None or self.tail is None:
+            return self.tail
+        return tail_at(np.array(self.channel_bits, np.int64), self.activation_bits, self.tail)
+
     @property
     def quantized(self) -> bool:
         """Whether weights, activations or both are quantized."""
@@ -45,6 +61,15 @@ class LayerReport:
     def to_dict(self) -> dict[str, object]:
         """Return the report as JSON-ready values."""
         return asdict(self)
+
+
+def read_layers(text: str) -> tuple[LayerReport, ...]:
+    """Read the JSON of `daq.layers`."""
+    lists = ("weight_shape", "channel_bits")
+    return tuple(
+        LayerReport(**values | {name: tuple(values[name]) for name in lists if values[name] is not None})
+        for values in json.loads(text)
+    )
 
 
 def plan_layers(graph: ir.Graph, config: DaqConfig) -> dict[ir.Node, LayerReport]:
@@ -132,4 +157,4 @@ def _weight_shape(node: ir.Node) -> tuple[int, ...]:
     return tuple(weight.shape) if weight is not None else ()
 
 
-__all__ = ["LayerReport", "plan_layers"]
+__all__ = ["LayerReport", "plan_layers", "read_layers"]

@@ -4,6 +4,7 @@
     codes    = Clip(QuantizeLinear<axis = 1, uint8>(X - lo, step), 0, 2^bits - 1)
     X^       = DequantizeLinear<axis = 1>(codes, step) + lo
 
+Where bits are mixed, `daq.MixedChannelRange` gives span too, and Min(X - lo, span) stands in place of Clip.
 Convolutions that read the same tensor at the same bits share one block. No zero point, no block size, and always the Add
 between DequantizeLinear and Conv: each avoids a defect of ONNX Runtime's optimizer. With `dynamic_batch` the codes are made
 on (1, N * C, H, W), since QuantizeLinear takes steps of rank one.
@@ -33,18 +34,20 @@ class QuantizeActivations(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         builder = _BlockBuilder(model, self._config)
-        blocks: dict[tuple[ir.Value, int, bool, float | None], ir.Value] = {}
+        blocks: dict[tuple[object, ...], ir.Value] = {}
+        kinds: set[bool] = set()
         for node, layer in self._plan.items():
             feature_map = node.inputs[0]
             if layer.activation_bits == FLOAT_BITS or feature_map is None:
                 continue
-            key = (feature_map, layer.activation_bits, layer.signed, layer.tail)
+            key = (feature_map, layer.activation_bits, layer.signed, layer.tail, layer.channel_bits)
             if key not in blocks:
-                blocks[key] = builder.insert(node, *key)
+                blocks[key] = builder.insert(node, feature_map, layer)
+                kinds.add(layer.channel_bits is not None)
             node.replace_input_with(0, blocks[key])
-        if blocks:
+        for mixed in sorted(kinds):
             function = channel_range_function(
-                self._config.range_rule, self._config.range_bits, model.graph.opset_imports[""]
+                self._config.range_rule, self._config.range_bits, model.graph.opset_imports[""], mixed
             )
             model.functions[function.identifier()] = function
             model.opset_imports[DOMAIN] = DOMAIN_VERSION
@@ -59,8 +62,9 @@ class _BlockBuilder:
         self._config = config
         self._constants: dict[str, ir.Value] = {}
 
-    def insert(self, before: ir.Node, feature_map: ir.Value, bits: int, signed: bool, tail: float | None) -> ir.Value:
+    def insert(self, before: ir.Node, feature_map: ir.Value, layer: LayerReport) -> ir.Value:
         """Insert a block that reads `feature_map`, and return the quantized map."""
+        bits, mixed = layer.activation_bits, layer.channel_bits is not None
         prefix = f"{feature_map.name}.daq{bits}"
         nodes: list[ir.Node] = []
 
@@ -71,29 +75,19 @@ class _BlockBuilder:
             nodes.append(node)
             return _named(node.outputs[0], f"{prefix}.{name}", dtype)
 
-        range_node = ir.node(
-            "ChannelRange",
-            [feature_map],
-            domain=DOMAIN,
-            attributes={
-                "bits": bits,
-                "rule": self._config.range_rule,
-                "signed": int(signed),
-                "range_bits": self._config.range_bits or 0,
-                "tail": tail or 0.0,
-            },
-            num_outputs=2,
-            name=f"{prefix}.range",
-        )
+        range_node = self._range_node(feature_map, layer, prefix)
         nodes.append(range_node)
         lo = _named(range_node.outputs[0], f"{prefix}.lo", ir.DataType.FLOAT)
         step = _named(range_node.outputs[1], f"{prefix}.step", ir.DataType.FLOAT)
         offset = add("Sub", [feature_map, lo], "offset")
+        if mixed:
+            span = _named(range_node.outputs[2], f"{prefix}.span", ir.DataType.FLOAT)
+            offset = add("Min", [offset, span], "clipped_offset")
         if self._config.dynamic_batch:
             offset = add("Reshape", [offset, self._constant("daq.one_image", np.array([1, -1, 0, 0]))], "flat_offset")
         uint8 = ir.DataType.UINT8
         codes = add("QuantizeLinear", [offset, step], "codes", uint8, axis=1, output_dtype=int(uint8))
-        if bits < 8:
+        if bits < 8 and not mixed:
             first = self._constant("daq.first_code", np.array(0, np.uint8))
             last = self._constant(f"daq.last_code_{bits}", np.array(2**bits - 1, np.uint8))
             codes = add("Clip", [codes, first, last], "clipped_codes", uint8)
@@ -108,6 +102,23 @@ class _BlockBuilder:
         quantized.shape = feature_map.shape
         self._graph.insert_before(before, nodes)
         return quantized
+
+    def _range_node(self, feature_map: ir.Value, layer: LayerReport, prefix: str) -> ir.Node:
+        shared: dict[str, int | float | str] = {
+            "rule": self._config.range_rule,
+            "signed": int(layer.signed),
+            "range_bits": self._config.range_bits or 0,
+        }
+        if layer.channel_bits is None:
+            own: dict[str, int | float | str] = {"bits": layer.activation_bits, "tail": layer.tail or 0.0}
+            return ir.node(
+                "ChannelRange", [feature_map], own | shared, domain=DOMAIN, num_outputs=2, name=f"{prefix}.range"
+            )
+        bits = add_array(self._graph, f"{prefix}.bits", np.array(layer.channel_bits, np.int32))
+        tail = add_array(self._graph, f"{prefix}.tail", np.asarray(layer.tail_of_channels, np.float32))
+        return ir.node(
+            "MixedChannelRange", [feature_map, bits, tail], shared, domain=DOMAIN, num_outputs=3, name=f"{prefix}.range"
+        )
 
     def _constant(self, name: str, array: np.typing.NDArray[np.generic]) -> ir.Value:
         if name not in self._constants:

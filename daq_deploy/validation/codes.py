@@ -92,7 +92,7 @@ def count_differences(
     channels = _range_of(feature_map, block)
     near = _near(block, channels)[:, :, None, None]
     position = (feature_map.astype(np.float64) - channels.lo[:, :, None, None]) / channels.step[:, :, None, None]
-    position = np.clip(position, 0, 2**block.bits - 1)
+    position = np.clip(position, 0, np.asarray(2**block.bits - 1).reshape(-1, 1, 1))
     allowed = (np.abs(codes - position) <= 0.5 + near) & (np.abs(expected - position) <= 0.5 + near)
     if block.range_bits is not None:
         other_step = np.abs(step / channels.step - 1) > NEAR

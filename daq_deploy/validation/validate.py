@@ -25,12 +25,12 @@ from daq_deploy.errors import ModelError
 from daq_deploy.evaluation import evaluate
 from daq_deploy.files import sha256_of
 from daq_deploy.image_pairs import ImagePairs
-from daq_deploy.inspection import read_layers
 from daq_deploy.metrics import psnr
 from daq_deploy.metrics.psnr import PEAK
 from daq_deploy.model_file import model_bytes, read_proto
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.passes.graph import convolutions
+from daq_deploy.passes.plan import read_layers
 
 from .codes import Quantizer, code_outputs, compare_codes, oracle
 from .fidelity import fidelity_outputs, layer_fidelity
