@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from networks import edsr, network, picture, rlfn, run
+from PIL import Image
+
+from daq_deploy import DaqConfig, quantize
+from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics
+from daq_deploy.calibration.mixed import LEAST_BITS, MOST_BITS
+from daq_deploy.calibration.moments import moments, unfold
+from daq_deploy.calibration.tails import TAILS
+from daq_deploy.errors import ImageError, OptionError
+from daq_deploy.passes.blocks import find_blocks
+from daq_deploy.passes.graph import convolutions
+from daq_deploy.quantization import quantize as quantize_graph
+from daq_deploy.runtime.executor import OrtNodeExecutor
+from daq_deploy.validation.codes import code_outputs, count_differences, oracle
+
+
+@pytest.fixture
+def float_path(tmp_path: Path) -> Path:
+    path = tmp_path / "float.onnx"
+    onnx.save(edsr(), path)
+    return path
+
+
+def quick(images: np.ndarray | None = None) -> Calibration:
+    """A calibration on one small picture."""
+    return Calibration(picture(24, 24) if images is None else images, OrtNodeExecutor(21, threads=1))
+
+
+def mean_error(data: bytes, proto: onnx.ModelProto) -> float:
+    image = picture(31, 26)
+    return float(np.square(run(onnx.load_from_string(data), image) - run(proto, image)).mean())
+
+
+def test_synthetic_pictures_are_pictures_and_always_the_same():
+    images = synthetic_mosaics()
+    assert images.dtype == np.float32
+    assert images.min() >= 0
+    assert images.max() <= 255
+    assert images.std(axis=(1, 2, 3)).min() > 10
+    np.testing.assert_array_equal(images, np.rint(images))
+    np.testing.assert_array_equal(images, synthetic_mosaics())
+
+
+def test_patches_are_cut_from_every_picture_that_is_large_enough(tmp_path):
+    for index, side in enumerate((100, 120, 20)):
+        Image.fromarray(np.full((side, side, 3), 50 * (index + 1), np.uint8)).save(tmp_path / f"{index}.png")
+    mosaics = calibration_mosaics(tmp_path, 2, lambda path: np.asarray(Image.open(path)))
+    assert mosaics.shape == synthetic_mosaics().shape
+    assert set(np.unique(mosaics)) == {50.0, 100.0}
+
+
+@pytest.mark.parametrize("side", [None, 60])
+def test_a_folder_without_large_pictures_is_refused(side, tmp_path):
+    if side:
+        Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / "small.png")
+    with pytest.raises(ImageError, match="no picture of at least 96x96"):
+        calibration_mosaics(tmp_path, 2, lambda path: np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize("attributes", ["", "strides = [2, 2]", "pads = [1, 0, 2, 1]", "dilations = [2, 1]"])
+def test_unfolded_maps_times_weights_are_the_convolution(attributes):
+    brackets = f"<{attributes}>" if attributes else ""
+    proto = network(f"y = Conv{brackets}(x, w_weight)", w_weight=(5, 3, 3, 3))
+    (node,) = convolutions(ir.from_proto(proto).graph)
+    image = picture(13, 11)
+    weight = onnx.numpy_helper.to_array(proto.graph.initializer[0])
+    expected = run(proto, image)[0].reshape(5, -1)
+    np.testing.assert_allclose(
+        unfold(node, image[0], (3, 3)) @ weight.reshape(5, -1).T, expected.T, rtol=1e-3, atol=0.01
+    )
+
+
+def test_moments_are_covariances_of_what_is_read():
+    proto = network("y = Conv(x, w_weight)", w_weight=(2, 3, 3, 3))
+    (node,) = convolutions(ir.from_proto(proto).graph)
+    first, second = (np.random.default_rng(seed).normal(size=(2, 3, 12, 12)).astype(np.float32) for seed in (0, 1))
+    found = moments(node, first, second, (3, 3))
+    read = [np.concatenate([unfold(node, image, (3, 3)) for image in batch]) for batch in (first, second)]
+    both = np.cov(np.concatenate(read, axis=1).T, bias=True)
+    np.testing.assert_allclose(found.covariance, both[27:, 27:], atol=1e-5)
+    np.testing.assert_allclose(found.cross, both[:27, 27:], atol=1e-5)
+    np.testing.assert_allclose(found.mean, read[1].mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("build", [edsr, rlfn])
+def test_calibrated_weights_and_ranges_are_nearer_to_float(build, tmp_path):
+    proto, path = build(), tmp_path / "float.onnx"
+    onnx.save(proto, path)
+    plain = quantize_graph(path, DaqConfig(weight_rule="nearest"))
+    calibrated = quantize_graph(path, DaqConfig(), calibration=quick())
+    assert mean_error(calibrated.to_bytes(), proto) < 0.8 * mean_error(plain.to_bytes(), proto)
+    assert {layer.tail for layer in calibrated.layers if layer.activation_bits == 4} <= set(TAILS)
+    onnx.checker.check_model(onnx.load_from_string(calibrated.to_bytes()), full_check=True)
+
+
+def test_the_same_command_gives_the_same_bytes_and_says_on_what_it_calibrated(float_path):
+    config = DaqConfig(mixed=True)
+    first, again = (quantize_graph(float_path, config, calibration=quick()).to_bytes() for _ in range(2))
+    assert first == again
+    other = quantize_graph(float_path, config, calibration=quick(picture(30, 30))).model.metadata_props
+    assert other["daq.calibration"] != ir.from_proto(onnx.load_from_string(first)).metadata_props["daq.calibration"]
+
+
+@pytest.mark.parametrize("config", [DaqConfig(), DaqConfig(weight_rule="nearest", mixed=True)])
+def test_rules_that_run_the_network_ask_for_a_calibration(config, float_path):
+    with pytest.raises(OptionError, match="give a calibration"):
+        quantize_graph(float_path, config)
+
+
+def test_the_python_interface_calibrates_by_itself(float_path):
+    seen: list[str] = []
+    result = quantize(float_path, DaqConfig(), progress=lambda title, share: seen.append(title))
+    assert result.model.metadata_props["daq.calibration"]
+    assert list(dict.fromkeys(seen)) == ["Choosing ranges", "Rounding weights"]
+
+
+def test_a_network_of_one_channel_is_calibrated(tmp_path):
+    proto = network("h = Conv(x, h_weight) r = Relu(h) y = Conv(r, t_weight)", channels=1,
+                    h_weight=(6, 1, 3, 3), t_weight=(4, 6, 3, 3))  # fmt: skip
+    onnx.save(proto, tmp_path / "float.onnx")
+    assert quantize_graph(tmp_path / "float.onnx", DaqConfig(), calibration=quick()).layers[1].quantized
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6])
+def test_mixed_bits_keep_their_average_and_are_nearer_to_float(bits, float_path):
+    config = replace(DaqConfig.of_profile("deploy", bits), weight_rule="nearest", weight_bits=8)
+    same = quantize_graph(float_path, config, calibration=quick())
+    mixed = quantize_graph(float_path, replace(config, mixed=True), calibration=quick())
+    numbers = np.concatenate([layer.channel_bits for layer in mixed.layers if layer.channel_bits])
+    assert numbers.mean() <= bits
+    assert numbers.mean() > bits - 0.2
+    assert numbers.min() >= LEAST_BITS
+    assert numbers.max() <= MOST_BITS
+    if bits > LEAST_BITS:
+        assert mean_error(mixed.to_bytes(), edsr()) < mean_error(same.to_bytes(), edsr())
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize("images", [1, 3])
+def test_mixed_codes_are_those_of_the_oracle(inline, images, float_path):
+    config = DaqConfig(weight_rule="nearest", mixed=True, dynamic_batch=images > 1)
+    result = quantize_graph(float_path, config, calibration=quick(), inline=inline)
+    blocks = [block for block in find_blocks(result.model) if not isinstance(block.bits, int)]
+    assert len(blocks) == 4
+    proto = onnx.load_from_string(result.to_bytes())
+    names = code_outputs(blocks)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = np.concatenate([picture(17, 21) * (index + 1) / images for index in range(images)])
+    values = dict(zip(names, session.run(names, {"x": image}), strict=True))
+    for block in blocks:
+        feature_map, step = values[block.feature_map.name], values[block.step.name]
+        codes = values[block.codes.name].reshape(feature_map.shape)
+        assert (codes <= (2**block.bits - 1).reshape(-1, 1, 1)).all()
+        expected = oracle(feature_map, block)
+        assert count_differences(block, feature_map, codes, step.reshape(codes.shape[:2]), expected)[1] == 0
