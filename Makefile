@@ -2,7 +2,9 @@
 # make test   set up, run every test
 # make lint   ruff and mypy --strict
 # make benchmark   the network that ships, float against DAQ
-# make accuracy    docs/results.md again; make readme-table: the table of README.md. Both read DATA, by default ../shared/data
+# make benchmark-accuracy   docs/results.md again: DAQ against the rules of other tools; takes hours, goes on where it stopped.
+#                  ONLY="--networks NAME,.. --configurations NAME,.. --bits 8,4 --sets Set5" measures a part
+# make readme-table   the table of README.md. Both read DATA, by default ../shared/data
 
 PYTHON ?= python3
 DATA ?= ../shared/data
@@ -10,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint typecheck benchmark accuracy readme-table clean
+.PHONY: demo test lint typecheck benchmark benchmark-accuracy readme-table clean
 
 $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,8 +41,9 @@ benchmark: $(VENV)/installed
 		-o build/edsr_daq.onnx --float-output build/edsr_float.onnx --force > build/export.log
 	$(BIN)/daq-deploy benchmark build/edsr_float.onnx build/edsr_daq.onnx
 
-accuracy: $(VENV)/installed
-	$(BIN)/python -m daq_deploy.runtime.accuracy_table --data $(DATA) -o docs/results.md --cache build/accuracy.json
+benchmark-accuracy: $(VENV)/installed
+	mkdir -p build
+	$(BIN)/python -m daq_deploy.runtime.accuracy_table --data $(DATA) -o docs/results.md --cache build/accuracy.json $(ONLY)
 
 readme-table: $(VENV)/installed
 	$(BIN)/python -m daq_deploy.runtime.demo.readme_table README.md --data $(DATA)/images/Set5

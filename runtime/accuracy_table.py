@@ -1,67 +1,36 @@
 """The accuracy section of docs/results.md: `python -m daq_deploy.runtime.accuracy_table --data FOLDER -o docs/results.md`.
 
-Every network of FOLDER/onnx, and those that ship where torch is installed to export them, are quantized in memory by
-each configuration at each bit-width and evaluated on FOLDER/images/Set5 and Set14. Figures are kept in a file as they
-come, under the hash of the model that was run: an interrupted command goes on where it stopped, and a change of the
-quantizer measures again what it changed.
+Every network of FOLDER/onnx, and those that ship where torch is installed to export them, are quantized in memory in
+every way of `configurations.py` at every bit-width and evaluated on FOLDER/images/Set5 and Set14; FOLDER/images/train is
+what some calibrate on. Figures are kept in a file as they come, by network, configuration and versions: an interrupted
+command goes on where it stopped. Filters say what is measured now; the tables show all that the file holds. After a
+change of the quantizer that has no version of its own, remove the file.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import onnx_ir as ir
 import onnxruntime
 
-from daq_deploy.config import DaqConfig
+from daq_deploy.config import FLOAT_BITS
 from daq_deploy.errors import DaqError, OptionError
 from daq_deploy.evaluation import Scores, evaluate
 from daq_deploy.files import atomic_write
 from daq_deploy.image_pairs import find_image_pairs
-from daq_deploy.model_file import model_bytes
-from daq_deploy.quantization import quantize
 
+from .configurations import BITS, Configuration, FloatNetwork, Network, configurations
 from .images import read_picture
-from .machine import this_machine
-from .session import Session
+from .results_document import Block, render, rewrite_section, split_document
 
-CONFIGURATIONS = {rule: DaqConfig(range_rule=rule, weight_rule="paper") for rule in ("paper", "reference")}
-"""What is compared, by name; the bits of the body are put in."""
-BITS = (8, 6, 4, 3, 2)
 DATA_SETS = ("Set5", "Set14")
-BEGIN, END = "<!-- accuracy table: begin -->", "<!-- accuracy table: end -->"
-"""The lines of the document between which the section is rewritten."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A float network."""
-
-    name: str
-    model: Path | ir.Model
-
-    def to_bytes(self) -> bytes:
-        """Return the float model as an ONNX file's bytes."""
-        return self.model.read_bytes() if isinstance(self.model, Path) else model_bytes(self.model)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One network by one configuration on one data set; figures are means over the images."""
-
-    data_set: str
-    network: str
-    configuration: str
-    float_scores: Scores
-    by_bits: Mapping[int, Scores]
 
 
 class ScoreCache:
@@ -80,16 +49,40 @@ class ScoreCache:
         except (AttributeError, TypeError, ValueError) as error:
             raise OptionError(f"--cache {path}: is not a file of figures; remove it") from error
 
-    def get(self, model: bytes, data_set: str, measure: Callable[[], Scores]) -> Scores:
-        """Return the figures of a model on a data set, measured only if they are not known."""
-        key = f"{hashlib.sha256(model).hexdigest()} {data_set} onnxruntime {onnxruntime.__version__}"
-        if key not in self._scores:
-            self._scores[key] = measure()
-            with atomic_write(self._path, force=True) as temporary:
-                temporary.write_text(
-                    json.dumps({key: asdict(scores) for key, scores in self._scores.items()}, indent=1)
-                )
-        return self._scores[key]
+    def get(self, key: str) -> Scores | None:
+        """Return the figures of a key, None where they are not known."""
+        return self._scores.get(key)
+
+    def put(self, key: str, scores: Scores) -> None:
+        """Keep figures."""
+        self._scores[key] = scores
+        with atomic_write(self._path, force=True) as temporary:
+            temporary.write_text(json.dumps({key: asdict(scores) for key, scores in self._scores.items()}, indent=1))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is measured."""
+
+    networks: tuple[Network, ...]
+    configurations: Mapping[str, Configuration]
+    bits: tuple[int, ...]
+    data_sets: tuple[str, ...]
+
+    def jobs(self) -> Iterator[tuple[Network, str, Configuration, int]]:
+        """Yield what is to be run, the float networks included, as network, name, configuration and bits."""
+        for network in self.networks:
+            yield network, "float", FloatNetwork(), FLOAT_BITS
+            for name, configuration in self.configurations.items():
+                for bits in self.bits:
+                    if bits in configuration.bits:
+                        yield network, name, configuration, bits
+
+
+def cache_key(network: Network, configuration: Configuration, bits: int, data_set: str) -> str:
+    """Return what figures depend on, as one line."""
+    versions = f"daq-deploy {version('daq-deploy')} onnxruntime {onnxruntime.__version__}"
+    return f"{data_set} {network.sha256} {configuration.to_json(bits)} {versions}"
 
 
 def find_networks(folder: Path) -> list[Network]:
@@ -116,11 +109,11 @@ def _shipped_networks() -> list[Network]:
     return [Network(path.stem, export_float(path).model) for path in checkpoints]
 
 
-def measure_rows(networks: Sequence[Network], images: Path, cache: ScoreCache, threads: int | None) -> list[Row]:
-    """Return every row of the table.
+def measure(selection: Selection, images: Path, cache: ScoreCache, threads: int | None) -> None:
+    """Put the figures of a selection, and of its float networks, into the cache as far as they are not there.
 
     Args:
-        networks: float networks.
+        selection: what is measured.
         images: folder of the data sets.
         cache: figures that are known already.
         threads: threads within a node; None leaves it to ONNX Runtime.
@@ -128,106 +121,77 @@ def measure_rows(networks: Sequence[Network], images: Path, cache: ScoreCache, t
     Raises:
         DaqError: a network cannot be quantized or does not run on an image, or the images are missing.
     """
-
-    def scores_of(model: bytes, label: str) -> dict[str, Scores]:
-        return {name: _scores(model, label, images / name, cache, threads) for name in DATA_SETS}
-
-    rows = []
-    for network in networks:
-        float_scores = scores_of(network.to_bytes(), f"{network.name} float")
-        for name, configuration in CONFIGURATIONS.items():
-            by_bits = {}
-            for bits in BITS:
-                config = replace(configuration, weight_bits=bits, activation_bits=bits)
-                model = quantize(network.model, config).to_bytes()
-                by_bits[bits] = scores_of(model, f"{network.name} {name} W{bits}A{bits}")
-            for data_set in DATA_SETS:
-                scores = {bits: by_bits[bits][data_set] for bits in BITS}
-                rows.append(Row(data_set, network.name, name, float_scores[data_set], scores))
-    return rows
+    for network, name, configuration, bits in selection.jobs():
+        keys = {data_set: cache_key(network, configuration, bits, data_set) for data_set in selection.data_sets}
+        missing = {data_set: key for data_set, key in keys.items() if cache.get(key) is None}
+        if not missing:
+            continue
+        runner = configuration.open(network, bits, threads)
+        label = name if bits == FLOAT_BITS else f"{name} W{bits}A{bits}"
+        for data_set, key in missing.items():
+            pairs = find_image_pairs(images / data_set, network.scale, lambda path: read_picture(path).rgb)
+            scores = evaluate(runner, pairs, f"{network.name} {label}").mean
+            cache.put(key, scores)
+            print(f"{data_set} {network.name} {label}: {scores.psnr_y:.3f} dB", file=sys.stderr, flush=True)
 
 
-def _scores(model: bytes, label: str, folder: Path, cache: ScoreCache, threads: int | None) -> Scores:
-    def measure() -> Scores:
-        with Session(model, threads=threads) as session:
-            pairs = find_image_pairs(folder, session.scale, lambda path: read_picture(path).rgb)
-            return evaluate(session, pairs, label).mean
-
-    scores = cache.get(model, folder.name, measure)
-    print(f"{folder.name} {label}: {scores.psnr_y:.3f} dB", file=sys.stderr, flush=True)
-    return scores
-
-
-def render(rows: Sequence[Row]) -> str:
-    """Return the section as Markdown: a table for each data set, then what it was measured with."""
-    lines = []
-    for data_set in dict.fromkeys(row.data_set for row in rows):
-        headings = ["network", "rule", "float", *(f"W{bits}A{bits}" for bits in BITS)]
-        lines += [f"### {data_set}", "", _table_line(headings), _table_line(["---"] * len(headings))]
-        for row in rows:
-            if row.data_set == data_set:
-                cells = [_cell(row.by_bits[bits], row.float_scores) for bits in BITS]
-                lines.append(_table_line([row.network, row.configuration, _float_cell(row.float_scores), *cells]))
-        lines.append("")
-    machine = this_machine()
-    versions = ", ".join(f"{package} {version(package)}" for package in ("daq-deploy", "onnxruntime", "onnx", "numpy"))
-    lines += [
-        f"Measured with {versions}, Python {machine.python} on {machine.cpu} ({machine.cores} cores), provider cpu."
-    ]
-    return "\n".join(lines)
+def known_blocks(networks: Sequence[Network], compared: Mapping[str, Configuration], cache: ScoreCache) -> list[Block]:
+    """Return the tables of all figures in the cache; networks, configurations and bits without any are left out."""
+    blocks = []
+    for data_set in DATA_SETS:
+        for network in networks:
+            float_scores = cache.get(cache_key(network, FloatNetwork(), FLOAT_BITS, data_set))
+            rows: dict[str, dict[int, Scores]] = {}
+            for name, configuration in compared.items():
+                for bits in configuration.bits:
+                    scores = cache.get(cache_key(network, configuration, bits, data_set))
+                    if scores is not None:
+                        rows.setdefault(name, {})[bits] = scores
+            if float_scores is not None and rows:
+                blocks.append(Block(data_set, network.name, float_scores, rows))
+    return blocks
 
 
-def _table_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _float_cell(scores: Scores) -> str:
-    return f"{scores.psnr_y:.2f} / {scores.ssim_y:.4f}"
-
-
-def _cell(scores: Scores, float_scores: Scores) -> str:
-    return f"{_float_cell(scores)} ({scores.psnr_y - float_scores.psnr_y:+.2f})"
-
-
-def split_document(document: Path) -> tuple[str, str]:
-    """Return what stands before and after the section, the marking lines included.
-
-    Raises:
-        OptionError: the document is missing, or does not have each of the two lines once, in order.
-    """
-    if not document.is_file():
-        raise OptionError(f"--output {document}: no such file; the table is written into an existing document")
-    before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in rest or END in before + after:
-        raise OptionError(f"--output {document}: needs the lines {BEGIN} and {END}, once each; the table goes between")
-    return before + begin, end + after
-
-
-def rewrite_section(document: Path, section: str) -> None:
-    """Put `section` between the two marked lines of a document.
-
-    Raises:
-        OptionError: as `split_document`.
-    """
-    before, after = split_document(document)
-    with atomic_write(document, force=True) as temporary:
-        temporary.write_text(f"{before}\n\n{section}\n\n{after}", encoding="utf-8")
+def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
+    """Return the entries of a comma-separated list, in the order of `known`; all where there is no list."""
+    if text is None:
+        return list(known)
+    wanted = text.split(",")
+    for entry in wanted:
+        if entry not in known:
+            raise OptionError(f"{option} {entry}: choose from {', '.join(known)}")
+    return [entry for entry in known if entry in wanted]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m daq_deploy.runtime.accuracy_table", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with onnx/ and images/Set5, images/Set14")
+    parser.add_argument("--data", type=Path, required=True, help="folder with onnx/ and images/Set5, Set14 and train")
     parser.add_argument("-o", "--output", type=Path, required=True, help="document whose marked section is rewritten")
     parser.add_argument("--cache", type=Path, default=Path("accuracy.json"), help="figures so far; default %(default)s")
     parser.add_argument("--threads", type=int, help="threads of ONNX Runtime")
+    parser.add_argument("--networks", metavar="NAME,..", help="measure only these networks")
+    parser.add_argument("--configurations", metavar="NAME,..", help="measure only these configurations")
+    parser.add_argument("--bits", metavar="BITS,..", help="measure only at these bit-widths")
+    parser.add_argument("--sets", metavar="NAME,..", help="measure only on these data sets")
     options = parser.parse_args(arguments)
     try:
         split_document(options.output)  # before an hour of measuring
+        images, cache = options.data / "images", ScoreCache(options.cache)
+        compared = configurations(images / "train")
+        names = _chosen("--configurations", options.configurations, list(compared))
+        bits = _chosen("--bits", options.bits, [str(number) for number in BITS])
+        data_sets = _chosen("--sets", options.sets, DATA_SETS)
         networks = find_networks(options.data / "onnx")
-        rows = measure_rows(networks, options.data / "images", ScoreCache(options.cache), options.threads)
-        rewrite_section(options.output, render(rows))
+        chosen = _chosen("--networks", options.networks, [network.name for network in networks])
+        selection = Selection(
+            networks=tuple(network for network in networks if network.name in chosen),
+            configurations={name: compared[name] for name in names},
+            bits=tuple(int(number) for number in bits),
+            data_sets=tuple(data_sets),
+        )
+        measure(selection, images, cache, options.threads)
+        rewrite_section(options.output, render(known_blocks(networks, compared, cache)))
     except DaqError as error:
         print(f"accuracy_table: {error}", file=sys.stderr)
         return error.exit_code
@@ -235,20 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 __all__ = [
-    "BEGIN",
-    "BITS",
-    "CONFIGURATIONS",
     "DATA_SETS",
-    "END",
-    "Network",
-    "Row",
     "ScoreCache",
+    "Selection",
+    "cache_key",
     "find_networks",
+    "known_blocks",
     "main",
-    "measure_rows",
-    "render",
-    "rewrite_section",
-    "split_document",
+    "measure",
 ]
 
 

@@ -9,21 +9,20 @@ import onnx.parser
 import pytest
 from PIL import Image
 
+from daq_deploy.config import DaqConfig
 from daq_deploy.errors import OptionError
 from daq_deploy.evaluation import Scores
 from daq_deploy.runtime import accuracy_table
-from daq_deploy.runtime.accuracy_table import (
-    BEGIN,
-    END,
-    Row,
-    ScoreCache,
-    _shipped_networks,
-    main,
-    render,
-    rewrite_section,
-)
+from daq_deploy.runtime.accuracy_table import ScoreCache, _shipped_networks, main
+from daq_deploy.runtime.baselines import min_max_per_channel
+from daq_deploy.runtime.configurations import Baseline, DaqFile
+from daq_deploy.runtime.results_document import BEGIN, END, Block, render, rewrite_section
 
 DOCUMENT = f"# Results\n\n{BEGIN}\nold table\n{END}\n\nMore text.\n"
+COMPARED = {
+    "paper": DaqFile(DaqConfig(range_rule="paper", weight_rule="paper")),
+    "min-max": Baseline(min_max_per_channel, bits=(8,)),
+}
 
 
 def write_network(path: Path) -> None:
@@ -50,6 +49,7 @@ def write_network(path: Path) -> None:
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(accuracy_table, "BITS", (8, 2))
+    monkeypatch.setattr(accuracy_table, "configurations", lambda calibration: COMPARED)
     monkeypatch.setattr(accuracy_table, "_shipped_networks", list)
     write_network(tmp_path / "data/onnx/tiny.onnx")
     rows, columns = np.mgrid[0:24, 0:20]
@@ -68,9 +68,13 @@ def document(tmp_path) -> Path:
     return path
 
 
-def run(data: Path, document: Path) -> int:
+def run(data: Path, document: Path, *filters: str) -> int:
     cache = data.parent / "cache.json"
-    return main(["--data", str(data), "-o", str(document), "--cache", str(cache), "--threads", "1"])
+    return main(["--data", str(data), "-o", str(document), "--cache", str(cache), "--threads", "1", *filters])
+
+
+def known(data: Path) -> list[str]:
+    return list(json.loads((data.parent / "cache.json").read_text()))
 
 
 def test_the_section_is_rewritten_and_the_rest_stays(data, document):
@@ -79,30 +83,69 @@ def test_the_section_is_rewritten_and_the_rest_stays(data, document):
     assert text.startswith(f"# Results\n\n{BEGIN}\n")
     assert text.endswith(f"{END}\n\nMore text.\n")
     assert "old table" not in text
-    for part in ("### Set5", "### Set14", "| tiny | paper |", "| tiny | reference |", "W8A8 | W2A2", "onnxruntime"):
+    for part in ("### tiny, Set5: float", "### tiny, Set14: float", "|  | W8A8 | W2A2 |", "| paper | ", "onnxruntime"):
         assert part in text
+    assert all(line.endswith("| - |") for line in text.splitlines() if line.startswith("| min-max"))
 
 
-def test_a_second_run_measures_nothing_and_writes_the_same(data, document, monkeypatch):
+def test_a_second_run_measures_nothing_quantizes_nothing_and_writes_the_same(data, document, monkeypatch):
     assert run(data, document) == 0
     first = document.read_text()
-    # Two rules at two bit-widths and the float network, on two data sets.
-    assert len(json.loads((data.parent / "cache.json").read_text())) == 10
+    # On two data sets the float network, one rule at two bit-widths and one at 8 bits.
+    assert len(known(data)) == 8
     monkeypatch.setattr(accuracy_table, "evaluate", None)
+    monkeypatch.setattr(DaqFile, "open", None)
+    monkeypatch.setattr(Baseline, "open", None)
     assert run(data, document) == 0
     assert document.read_text() == first
 
 
-def test_figures_belong_to_the_quantized_model_not_to_its_name(data, document, monkeypatch):
+def test_figures_belong_to_the_configuration_and_the_network_not_to_their_names(data, document, monkeypatch):
     assert run(data, document) == 0
-    changed = {"paper": accuracy_table.CONFIGURATIONS["reference"]}
-    monkeypatch.setattr(accuracy_table, "CONFIGURATIONS", changed)
-    before = json.loads((data.parent / "cache.json").read_text())
+    before = known(data)
+    monkeypatch.setattr(accuracy_table, "configurations", lambda calibration: {"renamed": COMPARED["paper"]})
     assert run(data, document) == 0
-    assert json.loads((data.parent / "cache.json").read_text()) == before
-    monkeypatch.setattr(accuracy_table, "BITS", (4,))
+    assert known(data) == before
+    assert "| renamed |" in document.read_text()
+    changed = {"paper": DaqFile(DaqConfig(range_rule="reference", weight_rule="paper"))}
+    monkeypatch.setattr(accuracy_table, "configurations", lambda calibration: changed)
     assert run(data, document) == 0
-    assert len(json.loads((data.parent / "cache.json").read_text())) == 12
+    assert len(known(data)) == len(before) + 4
+    path = data / "onnx/tiny.onnx"
+    model = onnx.load(path)
+    model.graph.initializer[0].CopyFrom(
+        onnx.numpy_helper.from_array(2 * onnx.numpy_helper.to_array(model.graph.initializer[0]), "head")
+    )
+    onnx.save(model, path)
+    assert run(data, document) == 0
+    assert len(known(data)) == len(before) + 4 + 6
+
+
+def test_filters_say_what_is_measured_and_the_table_shows_all_that_is_known(data, document):
+    assert run(data, document, "--bits", "2", "--sets", "Set14", "--configurations", "paper") == 0
+    assert len(known(data)) == 2
+    text = document.read_text()
+    assert "|  | W2A2 |" in text
+    assert "Set5" not in text
+    assert run(data, document, "--bits", "8", "--configurations", "min-max", "--networks", "tiny") == 0
+    assert len(known(data)) == 2 + 1 + 2
+    text = document.read_text()
+    assert "### tiny, Set5" in text
+    assert "|  | W8A8 | W2A2 |" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "known"),
+    [
+        ("--bits", "4,5", "--bits 4: choose from 8, 2"),
+        ("--sets", "Set6", "--sets Set6: choose from Set5, Set14"),
+        ("--configurations", "min-max,", "--configurations : choose from paper, min-max"),
+        ("--networks", "large", "--networks large: choose from tiny"),
+    ],
+)
+def test_a_filter_that_names_nothing_is_refused(data, document, capsys, option, value, known):
+    assert run(data, document, option, value) == 2
+    assert known in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_said_before_anything_is_measured(data, document, monkeypatch, capsys):
@@ -138,10 +181,17 @@ def test_without_torch_the_shipped_checkpoints_are_left_out_and_said_so(monkeypa
     assert "left out" in capsys.readouterr().err
 
 
-def test_a_cell_shows_figures_and_the_change_against_float(monkeypatch):
-    monkeypatch.setattr(accuracy_table, "BITS", (4,))
-    row = Row("Set5", "net", "paper", Scores(32.0, 30.0, 0.9), {4: Scores(31.25, 29.0, 0.88125)})
-    assert "| net | paper | 32.00 / 0.9000 | 31.25 / 0.8812 (-0.75) |" in render([row])
+def test_a_cell_shows_figures_and_the_drop_against_float_and_the_least_of_a_column_is_bold():
+    rows = {
+        "good": {8: Scores(32.0, 30.0, 0.91), 4: Scores(31.5, 29.0, 0.89)},
+        "bad": {8: Scores(32.0001, 29.0, 0.9), 4: Scores(31.25, 29.0, 0.88125)},
+        "one": {8: Scores(31.0, 29.0, 0.9)},
+    }
+    text = render([Block("Set5", "net", Scores(32.0, 30.0, 0.9), rows)])
+    assert "### net, Set5: float 32.00 / 0.9000\n\n|  | W8A8 | W4A4 |\n" in text
+    assert "| good | **32.00 (0.000) / 0.9100** | **31.50 (0.500) / 0.8900** |" in text
+    assert "| bad | **32.00 (0.000) / 0.9000** | 31.25 (0.750) / 0.8812 |" in text
+    assert "| one | 31.00 (1.000) / 0.9000 | - |" in text
 
 
 @pytest.mark.parametrize(
