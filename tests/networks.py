@@ -135,6 +135,25 @@ def grouped() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def with_outliers(model: onnx.ModelProto, layer: str, feeder: str) -> onnx.ModelProto:
+    """Spoil one layer for coarse steps, and no other.
+
+    A channel that its feeder makes zero gets weights so large that the steps, one an output channel, lose all others.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def change(name: str, index: object, value: float) -> None:
+        if name in tensors:
+            array = onnx.numpy_helper.to_array(tensors[name]).copy()
+            array[index] = value
+            tensors[name].CopyFrom(onnx.numpy_helper.from_array(array, name))
+
+    change(f"{feeder}.weight", 0, 0)
+    change(f"{feeder}.bias", 0, 0)
+    change(f"{layer}.weight", (slice(None), 0, 0, 0), 20)
+    return model
+
+
 NETWORKS = {
     "edsr": edsr, "rlfn": rlfn, "rcan": rcan, "fsrcnn": fsrcnn, "esrgan": esrgan, "grouped": grouped,
 }  # fmt: skip
@@ -157,4 +176,7 @@ def run(model: onnx.ModelProto | bytes, image: np.ndarray, level: str = "ENABLE_
     return session.run(None, {session.get_inputs()[0].name: image})[0]
 
 
-__all__ = ["NETWORKS", "PAD", "edsr", "esrgan", "fsrcnn", "grouped", "network", "picture", "rcan", "rlfn", "run"]
+__all__ = [
+    "NETWORKS", "PAD", "edsr", "esrgan", "fsrcnn", "grouped", "network", "picture", "rcan", "rlfn", "run",
+    "with_outliers",
+]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daq_deploy.inspection import StoredLayer, WeightTotals
+    from daq_deploy.passes.plan import LayerReport
     from daq_deploy.quantization import Quantized
 
 
@@ -48,7 +49,7 @@ def print_layers(quantized: Quantized, source: Path, output: Path | None, as_jso
 
 
 def print_table(layers: Iterable[StoredLayer]) -> None:
-    """Print one row a convolution; W4A32 stands for weights at 4 bits and a feature map left float."""
+    """Print one row a convolution."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -65,7 +66,7 @@ def print_table(layers: Iterable[StoredLayer]) -> None:
         row = (
             report.name,
             report.role,
-            f"W{report.weight_bits}A{report.activation_bits}",
+            bits_of(report),
             "yes" if report.signed else "no",
             "x".join(str(size) for size in report.weight_shape),
             f"{layer.stored_bytes / 1000:.1f}",
@@ -89,4 +90,16 @@ def layer_notes(layers: Iterable[StoredLayer], totals: WeightTotals) -> list[str
     return lines
 
 
-__all__ = ["layer_notes", "print_layers", "print_table"]
+def bits_of(report: LayerReport) -> str:
+    """Return a layer's bits: W4A32 is weights at 4 bits and a feature map left float, A3.6 an average over channels."""
+    channels = report.channel_bits
+    activation_bits = f"{report.activation_bits}" if channels is None else f"{sum(channels) / len(channels):.1f}"
+    return f"W{report.weight_bits}A{activation_bits}"
+
+
+def decibels(value: float | None) -> str:
+    """Return a cell of a signal-to-noise column; None is what was left float."""
+    return "float" if value is None else f"{value:.1f} dB"
+
+
+__all__ = ["bits_of", "decibels", "layer_notes", "print_layers", "print_table"]

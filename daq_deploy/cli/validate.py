@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import AsJson
+from .picture import ImagePath, picture_for
 from .session_options import Provider, Threads
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from daq_deploy.runtime.session import Session
-    from daq_deploy.validation import Picture, Reference, ValidationReport
-
-SIDE = 96
-"""Height and width of the picture that is validated on; larger ones are cut to their centre."""
+    from daq_deploy.validation import Reference, ValidationReport
 
 
 def validate(
@@ -32,10 +29,7 @@ def validate(
             show_default=False,
         ),
     ],
-    image: Annotated[
-        Path | None,
-        typer.Option("--image", help=f"Picture to run on, its centre of {SIDE}x{SIDE} pixels; synthetic if not given."),
-    ] = None,
+    image: ImagePath = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="FOLDER", help="Benchmark pictures, as for `evaluate`.", show_default=False),
@@ -78,7 +72,7 @@ def validate(
     with messages.status("Reading") as status:
         session = Session(model, provider, threads)
         validation = Validation(
-            model, _read_reference(reference, daq_model), _picture(image, session), partial(Session, threads=threads)
+            model, _read_reference(reference, daq_model), picture_for(session, image), partial(Session, threads=threads)
         )
         pairs = None if data is None else find_image_pairs(data, session.scale, lambda path: read_picture(path).rgb)
         others = [name for name in started_providers() if name != provider]
@@ -105,27 +99,13 @@ def _read_reference(path: Path, daq_model: ir.Model) -> Reference:
     return reference_of(path, daq_model)
 
 
-def _picture(path: Path | None, session: Session) -> Picture:
-    from daq_deploy.metrics import to_network
-    from daq_deploy.runtime.images import read_picture
-    from daq_deploy.validation import Picture, gradients_and_edges
-
-    if path is None:
-        pixels = gradients_and_edges(SIDE, SIDE, session.value_range, session.channels)
-        return Picture(pixels, f"synthetic, gradients and edges, {SIDE}x{SIDE}")
-    rgb = read_picture(path).rgb
-    top, left = max(0, rgb.shape[0] - SIDE) // 2, max(0, rgb.shape[1] - SIDE) // 2
-    centre = rgb[top : top + SIDE, left : left + SIDE]
-    return Picture(
-        to_network(centre, session.value_range), f"{path}, {centre.shape[1]}x{centre.shape[0]} at its centre"
-    )
-
-
 def _print(report: ValidationReport) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from .layers_table import decibels
 
     console = Console()
     for note in report.notes:
@@ -135,15 +115,11 @@ def _print(report: ValidationReport) -> None:
     layers.add_column("SQNR of its input", justify="right")
     layers.add_column("SQNR of its weights", justify="right")
     for layer in report.layers:
-        layers.add_row(Text(layer.name), _decibels(layer.activation_sqnr), _decibels(layer.weight_sqnr))
+        layers.add_row(Text(layer.name), decibels(layer.activation_sqnr), decibels(layer.weight_sqnr))
     console.print(layers)
     for level in report.levels:
         typer.echo(f"level {level.number}, {level.title}: {level.outcome}: {level.detail}")
     typer.echo(f"{report.model} against {report.reference}, picture: {report.image}")
-
-
-def _decibels(value: float | None) -> str:
-    return "float" if value is None else f"{value:.1f} dB"
 
 
 __all__ = ["validate"]

@@ -88,16 +88,17 @@ class ValidationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-ready values; what is infinite or not a number is None."""
-        values: dict[str, Any] = _finite(asdict(self)) | {"passed": not self.failures}
+        values: dict[str, Any] = json_ready(asdict(self)) | {"passed": not self.failures}
         return values
 
 
-def _finite(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """Return a value with every number in it that is infinite or not a number replaced by None."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [json_ready(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-__all__ = ["CodeDifference", "DataScores", "LayerFidelity", "Level", "Outcome", "ValidationReport"]
+__all__ = ["CodeDifference", "DataScores", "LayerFidelity", "Level", "Outcome", "ValidationReport", "json_ready"]
