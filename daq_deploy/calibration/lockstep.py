@@ -27,14 +27,12 @@ class Stream:
 
     def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: NodeExecutor) -> None:
         self._execute = execute
-        self._values: dict[ir.Value, Array] = {graph.inputs[0]: image}
+        self._values: dict[ir.Value, Array] = {**constants(graph), graph.inputs[0]: image}
         self._reads = Counter(value for node in graph for value in node.inputs if value is not None)
 
     def read(self, value: ir.Value | None) -> Array | None:
         """Return a value computed before, or a constant."""
-        if value is None:
-            return None
-        return self._values[value] if value in self._values else constant_array(value)
+        return None if value is None else self._values[value]
 
     def run(self, node: ir.Node, replaced: dict[int, Array] | None = None) -> None:
         """Compute a node, some of whose inputs are replaced by others."""
@@ -47,7 +45,13 @@ class Stream:
             if value is not None:
                 self._reads[value] -= 1
                 if self._reads[value] == 0 and not value.is_graph_output():
-                    self._values.pop(value, None)
+                    del self._values[value]
 
 
-__all__ = ["Array", "NodeExecutor", "Stream"]
+def constants(graph: ir.Graph) -> dict[ir.Value, Array]:
+    """Return the arrays of a graph's initializers."""
+    arrays = {value: constant_array(value) for value in graph.initializers.values()}
+    return {value: array for value, array in arrays.items() if array is not None}
+
+
+__all__ = ["Array", "NodeExecutor", "Stream", "constants"]

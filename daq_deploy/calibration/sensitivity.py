@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from daq_deploy.passes.graph import constant_array
-
-from .lockstep import Array, NodeExecutor
+from .lockstep import Array, NodeExecutor, constants
 
 
 class OutputSensitivity:
@@ -24,7 +22,7 @@ class OutputSensitivity:
 
     def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: NodeExecutor) -> None:
         self._graph, self._execute = graph, execute
-        self._values: dict[ir.Value, Array] = {graph.inputs[0]: image}
+        self._values: dict[ir.Value, Array] = {**constants(graph), graph.inputs[0]: image}
         for node in graph:
             inputs = [self._read(value, self._values) for value in node.inputs]
             self._values.update(zip(node.outputs, execute(node, inputs), strict=True))
@@ -56,9 +54,7 @@ class OutputSensitivity:
     def _read(self, value: ir.Value | None, changed: Mapping[ir.Value, Array]) -> Array | None:
         if value is None:
             return None
-        if value in changed:
-            return changed[value]
-        return self._values[value] if value in self._values else constant_array(value)
+        return changed[value] if value in changed else self._values[value]
 
 
 __all__ = ["OutputSensitivity"]
