@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.numerics import quantize_weights
+from daq_deploy.numerics import QuantizedWeights, quantize_weights
 from daq_deploy.numerics.rounding import round_with_compensation
 from daq_deploy.numerics.statistics import Float64Array
 from daq_deploy.passes.graph import float_constant
@@ -28,6 +28,9 @@ from daq_deploy.passes.plan import LayerReport
 from .calibration import CalibratedLayer, Calibration, quantized_map
 from .lockstep import Stream
 from .moments import Moments, moments
+
+MOST_READ = 2304
+"""An output that reads more values (256 channels of 3x3) has its weights rounded to the nearest: moments grow as the square."""
 
 RIDGE = 0.03
 """Pull of the least squares answer towards the float weights, as a fraction of the mean power of what is read."""
@@ -52,38 +55,35 @@ def calibrate(
         quantized_input = quantized_map(quantized_input, layer, config)
         floating.run(node)
         output_mean = np.asarray(floating.read(node.outputs[0])).mean(axis=(0, 2, 3), dtype=np.float64)
-        results[node] = _calibrated(node, layer, float_input, quantized_input, output_mean)
+        rounded = _rounded(node, layer, float_input, quantized_input)
+        (biasless,) = calibration.execute(node, [quantized_input, rounded.dequantize()])
+        bias = output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)
+        results[node] = CalibratedLayer(rounded, bias.astype(np.float32))
         weights, bias = results[node].weights.dequantize(), results[node].bias
         quantized.run(node, {0: quantized_input, 1: weights, 2: bias})
     return results
 
 
-def _calibrated(
+def _rounded(
     node: ir.Node,
     layer: LayerReport,
     float_input: npt.NDArray[np.float32],
     quantized_input: npt.NDArray[np.float32],
-    output_mean: Float64Array,
-) -> CalibratedLayer:
+) -> QuantizedWeights:
     weight = float_constant(node.inputs[1])
     assert weight is not None
-    if node.attributes.get_int("group", 1) != 1:
-        bias = float_constant(node.inputs[2]) if len(node.inputs) > 2 else None
-        unchanged = np.zeros(len(weight), np.float32) if bias is None else bias
-        return CalibratedLayer(quantize_weights(weight, layer.weight_bits, "nearest"), unchanged)
-    seen = moments(node, float_input, quantized_input, (weight.shape[2], weight.shape[3]))
     rows = weight.reshape(len(weight), -1).astype(np.float64)
-    target = _least_squares(rows, seen)
-    rounded = round_with_compensation(target, seen.covariance, layer.weight_bits, weight.shape)
-    effective = rounded.dequantize().reshape(rows.shape).astype(np.float64)
-    return CalibratedLayer(rounded, (output_mean - effective @ seen.mean).astype(np.float32))
+    if node.attributes.get_int("group", 1) != 1 or rows.shape[1] > MOST_READ:
+        return quantize_weights(weight, layer.weight_bits, "nearest")
+    seen = moments(node, float_input, quantized_input, (weight.shape[2], weight.shape[3]))
+    return round_with_compensation(_least_squares(rows, seen), seen.covariance, layer.weight_bits, weight.shape)
 
 
 def _least_squares(rows: Float64Array, seen: Moments) -> Float64Array:
     """Return the weights (O, K) that answer best to what the quantized convolution reads."""
-    ridge = RIDGE * np.diagonal(seen.covariance).mean() * np.eye(len(seen.mean))
+    ridge = RIDGE * np.diagonal(seen.covariance).mean() * np.eye(rows.shape[1])
     answer: Float64Array = np.linalg.solve(seen.covariance + ridge, (rows @ (seen.cross + ridge)).T).T
     return answer
 
 
-__all__ = ["RIDGE", "calibrate"]
+__all__ = ["MOST_READ", "RIDGE", "calibrate"]

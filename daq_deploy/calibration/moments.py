@@ -1,4 +1,4 @@
-"""First and second moments of what one output of a convolution reads."""
+"""Second moments of what one output of a convolution reads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from daq_deploy.numerics.statistics import Float64Array
 class Moments:
     """Moments over all outputs of a convolution; K = I * kH * kW values are read for each, zero padding included."""
 
-    mean: Float64Array
-    """Mean of what the quantized convolution reads (K,)."""
     covariance: Float64Array
     """Covariance of what the quantized convolution reads (K, K)."""
     cross: Float64Array
@@ -61,7 +59,7 @@ def moments(
         cross += floating.T @ quantized
         count += len(quantized)
     mean, float_mean = mean / count, float_mean / count
-    return Moments(mean, second / count - np.outer(mean, mean), cross / count - np.outer(float_mean, mean))
+    return Moments(second / count - np.outer(mean, mean), cross / count - np.outer(float_mean, mean))
 
 
 __all__ = ["Moments", "moments", "unfold"]
