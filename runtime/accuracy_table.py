@@ -43,19 +43,26 @@ class ScoreCache:
             OptionError: the file is not one of ours.
         """
         self._path = path
+        self._scores = self._read()
+
+    def _read(self) -> dict[str, Scores]:
         try:
-            known = json.loads(path.read_text()) if path.exists() else {}
-            self._scores = {key: Scores(**values) for key, values in known.items()}
+            known = json.loads(self._path.read_text()) if self._path.exists() else {}
+            return {key: Scores(**values) for key, values in known.items()}
         except (AttributeError, TypeError, ValueError) as error:
-            raise OptionError(f"--cache {path}: is not a file of figures; remove it") from error
+            raise OptionError(f"--cache {self._path}: is not a file of figures; remove it") from error
 
     def get(self, key: str) -> Scores | None:
         """Return the figures of a key, None where they are not known."""
         return self._scores.get(key)
 
     def put(self, key: str, scores: Scores) -> None:
-        """Keep figures."""
-        self._scores[key] = scores
+        """Keep figures, beside those that another process has put into the file since.
+
+        Raises:
+            OptionError: the file is not one of ours any more.
+        """
+        self._scores = {**self._read(), key: scores}
         with atomic_write(self._path, force=True) as temporary:
             temporary.write_text(json.dumps({key: asdict(scores) for key, scores in self._scores.items()}, indent=1))
 

@@ -209,3 +209,13 @@ def test_a_damaged_cache_is_named(tmp_path, content):
     (tmp_path / "cache.json").write_text(content)
     with pytest.raises(OptionError, match=r"cache\.json: is not a file of figures"):
         ScoreCache(tmp_path / "cache.json")
+
+
+def test_two_processes_that_measure_at_once_keep_the_figures_of_both(tmp_path):
+    scores = [Scores(30.0 + number, 29.0, 0.9) for number in range(3)]
+    first, second = (ScoreCache(tmp_path / "cache.json") for _ in range(2))
+    first.put("a", scores[0])
+    second.put("b", scores[1])
+    first.put("c", scores[2])
+    found = ScoreCache(tmp_path / "cache.json")
+    assert [found.get(key) for key in "abcd"] == [*scores, None]
