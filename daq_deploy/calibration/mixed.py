@@ -25,7 +25,7 @@ from daq_deploy.passes.graph import float_constant
 from daq_deploy.passes.plan import LayerReport
 
 from .calibration import Calibration, quantized_map
-from .sensitivity import OutputSensitivity
+from .sensitivity import PICTURES, OutputSensitivity
 
 LEAST_BITS, MOST_BITS = 2, 8
 
@@ -45,7 +45,7 @@ def mix_bits(
     graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with bits for each channel of the maps that have `activation_bits`, which is the average."""
-    sensitivity = OutputSensitivity(graph, calibration.images, calibration.execute)
+    sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
     groups: dict[ir.Value, list[ir.Node]] = {}
     for node, layer in plan.items():
         feature_map = node.inputs[0]

@@ -9,6 +9,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.numerics.statistics import Float64Array
+from daq_deploy.numerics.steps import TINY
+
+ROUNDING = 1e-5
+"""Error of the moments, as a fraction of the mean square of what is read."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,10 @@ def moments(
         cross += floating.T @ quantized
         count += len(quantized)
     mean, float_mean = mean / count, float_mean / count
-    return Moments(second / count - np.outer(mean, mean), cross / count - np.outer(float_mean, mean))
+    second, cross = second / count, cross / count
+    # What subtracting the means leaves of float32 sums is no better than this, and must stay positive definite.
+    rounding = (ROUNDING * np.diagonal(second).mean() + TINY) * np.eye(size)
+    return Moments(second - np.outer(mean, mean) + rounding, cross - np.outer(float_mean, mean) + rounding)
 
 
-__all__ = ["Moments", "moments", "unfold"]
+__all__ = ["ROUNDING", "Moments", "moments", "unfold"]

@@ -10,6 +10,9 @@ import onnx_ir as ir
 
 from .lockstep import Array, NodeExecutor, constants
 
+PICTURES = 2
+"""How many of a calibration's pictures are run to choose tails and bits: the network is run some times for each layer."""
+
 
 class OutputSensitivity:
     """Runs a network once and keeps every value, to tell what a change inside does to the output.
@@ -57,4 +60,4 @@ class OutputSensitivity:
         return changed[value] if value in changed else self._values[value]
 
 
-__all__ = ["OutputSensitivity"]
+__all__ = ["PICTURES", "OutputSensitivity"]

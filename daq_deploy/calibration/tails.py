@@ -18,7 +18,7 @@ from daq_deploy.config import DaqConfig
 from daq_deploy.passes.plan import LayerReport
 
 from .calibration import Calibration, quantized_map
-from .sensitivity import OutputSensitivity
+from .sensitivity import PICTURES, OutputSensitivity
 
 TAILS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 """Tails that are tried: from the paper's clip to min-max."""
@@ -31,7 +31,7 @@ def choose_tails(
     graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with the tail of every layer whose activations are quantized by the `deploy` rule."""
-    sensitivity = OutputSensitivity(graph, calibration.images, calibration.execute)
+    sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
     chosen = dict(plan)
     readers: dict[ir.Value, list[ir.Node]] = {}
     for node, layer in plan.items():

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from networks import edsr, network, picture, rlfn, run
+from networks import NETWORKS, edsr, network, picture, rlfn, run
 from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
@@ -121,6 +121,15 @@ def test_the_python_interface_calibrates_by_itself(float_path):
     result = quantize(float_path, DaqConfig(), progress=lambda title, share: seen.append(title))
     assert result.model.metadata_props["daq.calibration"]
     assert list(dict.fromkeys(seen)) == ["Choosing ranges", "Rounding weights"]
+
+
+@pytest.mark.parametrize("name", ["edsr", "rcan", "rlfn"])
+@pytest.mark.parametrize("colour", [0, 128, 255])
+def test_pictures_of_one_colour_can_be_calibrated_on(name, colour, tmp_path):
+    onnx.save(NETWORKS[name](), tmp_path / "float.onnx")
+    flat = np.full((2, 3, 24, 24), colour, np.float32)
+    result = quantize_graph(tmp_path / "float.onnx", DaqConfig(mixed=True), calibration=quick(flat))
+    assert np.isfinite(run(onnx.load_from_string(result.to_bytes()), picture(24, 24))).all()
 
 
 def test_a_network_of_one_channel_is_calibrated(tmp_path):
