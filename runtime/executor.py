@@ -44,8 +44,8 @@ class OrtNodeExecutor:
             outputs: list[Array] = session.run(None, given)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelError(
-                f"node {node.name} ({node.op_type}) cannot be run by itself: {first_line(error)}; "
-                "use --weight-rule nearest, which runs nothing"
+                f"node {node.name} ({node.op_type}) cannot be run by itself, as calibration does: {first_line(error)}; "
+                "--weight-rule nearest calibrates no weights, --range-rule paper no ranges"
             ) from error
         return outputs
 

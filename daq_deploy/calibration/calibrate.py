@@ -30,7 +30,7 @@ from .lockstep import Stream
 from .moments import Moments, moments
 
 MOST_READ = 2304
-"""An output that reads more values (256 channels of 3x3) has its weights rounded to the nearest: moments grow as the square."""
+"""Weights that read more values an output (256 channels of 3x3) are rounded to the nearest: moments grow as the square."""
 
 RIDGE = 0.03
 """Pull of the least squares answer towards the float weights, as a fraction of the mean power of what is read."""
