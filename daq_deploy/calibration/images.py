@@ -88,9 +88,11 @@ def calibration_mosaics(
         float32 (MOSAICS, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255. Deterministic.
 
     Raises:
-        ImageError: no picture in the folder is large enough.
+        ImageError: there is no such folder, or no picture in it is large enough.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not folder.is_dir():
+        raise ImageError(f"--calibration {folder}: no such folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     generator = np.random.default_rng(0)
     smallest = PATCH_SIZE * scale
     patches: list[npt.NDArray[np.uint8]] = []

@@ -67,6 +67,11 @@ def test_a_folder_without_large_pictures_is_refused(side, tmp_path):
         calibration_mosaics(tmp_path, 2, lambda path: np.asarray(Image.open(path)))
 
 
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ImageError, match="no such folder"):
+        calibration_mosaics(tmp_path / "none", 2, lambda path: np.asarray(Image.open(path)))
+
+
 @pytest.mark.parametrize("attributes", ["", "strides = [2, 2]", "pads = [1, 0, 2, 1]", "dilations = [2, 1]"])
 def test_unfolded_maps_times_weights_are_the_convolution(attributes):
     brackets = f"<{attributes}>" if attributes else ""
