@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
-from .calibration import CalibratedLayer, Calibration, calibrate, choose_tails, mix_bits
+from .calibration import CalibratedLayer, Calibration, calibrate, choose_tails, mix_bits, without_outliers
 from .config import DaqConfig
 from .errors import ModelError, OptionError
 from .files import sha256_of
@@ -128,6 +128,7 @@ def _calibrate(
     channels = model.graph.inputs[0].shape
     if channels is not None and channels[1] == 1:
         images = images.mean(axis=1, keepdims=True)
+    images = without_outliers(model.graph, images, calibration.execute)
     scaled = replace(calibration, images=images)
     model.metadata_props["daq.calibration"] = hashlib.sha256(images.tobytes()).hexdigest()
     if config.range_rule == "deploy":

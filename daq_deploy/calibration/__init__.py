@@ -4,6 +4,7 @@ from .calibrate import calibrate
 from .calibration import CalibratedLayer, Calibration, Progress
 from .images import calibration_mosaics, synthetic_mosaics
 from .mixed import mix_bits
+from .outliers import without_outliers
 from .tails import choose_tails
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "choose_tails",
     "mix_bits",
     "synthetic_mosaics",
+    "without_outliers",
 ]

@@ -12,7 +12,7 @@ from networks import NETWORKS, edsr, network, picture, rlfn, run
 from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
-from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics
+from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics, without_outliers
 from daq_deploy.calibration.mixed import LEAST_BITS, MOST_BITS
 from daq_deploy.calibration.moments import moments, unfold
 from daq_deploy.calibration.tails import TAILS
@@ -177,3 +177,18 @@ def test_mixed_codes_are_those_of_the_oracle(inline, images, float_path):
         assert (codes <= (2**block.bits - 1).reshape(-1, 1, 1)).all()
         expected = oracle(feature_map, block)
         assert count_differences(block, feature_map, codes, step.reshape(codes.shape[:2]), expected)[1] == 0
+
+
+def test_a_picture_on_which_a_layer_explodes_is_left_out():
+    proto = network("a = Mul(x, x) b = Mul(a, a) y = Conv(b, w_weight)", w_weight=(2, 3, 3, 3))
+    graph = ir.from_proto(proto).graph
+    images = np.concatenate([picture(16, 16) * factor for factor in (0.1, 0.11, 0.3, 0.12)])
+    kept = without_outliers(graph, images, OrtNodeExecutor(21, threads=1))
+    np.testing.assert_array_equal(kept, images[[0, 1, 3]])
+
+
+def test_pictures_of_equal_power_are_all_kept():
+    images = np.concatenate([picture(16, 16), np.zeros((1, 3, 16, 16), np.float32), picture(16, 16)])
+    graph = ir.from_proto(network("y = Conv(x, w_weight)", w_weight=(2, 3, 3, 3))).graph
+    assert len(without_outliers(graph, images, OrtNodeExecutor(21, threads=1))) == 3
+    assert len(without_outliers(graph, np.zeros_like(images), OrtNodeExecutor(21, threads=1))) == 3
