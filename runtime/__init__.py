@@ -2,5 +2,6 @@
 
 from .images import Picture, read_picture, write_picture
 from .session import Session, SessionDescription
+from .upscaler import Upscaler
 
-__all__ = ["Picture", "Session", "SessionDescription", "read_picture", "write_picture"]
+__all__ = ["Picture", "Session", "SessionDescription", "Upscaler", "read_picture", "write_picture"]

@@ -54,7 +54,7 @@ def read_picture(path: Path) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_READ_FORMATS) as image:
-                return _convert(image, path)
+                return picture_of(image, path)
     except ImageError:
         raise
     except FileNotFoundError as error:
@@ -69,10 +69,15 @@ def read_picture(path: Path) -> Picture:
         raise ImageError(f"{path}: is damaged or cannot be read: {reason}") from error
 
 
-def _convert(image: Image.Image, path: Path) -> Picture:
+def picture_of(image: Image.Image, name: str | Path = "the picture") -> Picture:
+    """Convert an opened Pillow image of any mode, as `read_picture` does; messages call it `name`.
+
+    Raises:
+        ImageError: it is animated.
+    """
     # The second picture of an MPO file (a JPEG with a preview or a depth map behind it) is no animation.
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise ImageError(f"{path}: is animated; save its frames as single pictures first")
+        raise ImageError(f"{name}: is animated; save its frames as single pictures first")
     notes = []
     if "16" in image.mode or any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):
         notes.append("converted from 16 to 8 bits a channel")
@@ -86,6 +91,15 @@ def _convert(image: Image.Image, path: Path) -> Picture:
         return Picture(np.array(upright.convert("RGB")), None, tuple(notes), profile)
     pixels = np.array(upright.convert("RGBA"))
     return Picture(pixels[..., :3].copy(), pixels[..., 3].copy(), tuple(notes), profile)
+
+
+def image_of(picture: Picture) -> Image.Image:
+    """Return a picture as a Pillow image, mode RGB or RGBA, with its colour profile in `info`."""
+    pixels = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
+    image = Image.fromarray(pixels)
+    if picture.icc_profile is not None:
+        image.info["icc_profile"] = picture.icc_profile
+    return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -122,9 +136,8 @@ def write_picture(path: Path, picture: Picture, force: bool = False) -> None:
     limit = _LARGEST_SIDE.get(options["format"])
     if limit is not None and max(height, width) > limit:
         raise ImageError(f"{path}: {width}x{height} pixels; {options['format']} ends at {limit} a side; choose .png")
-    pixels = picture.rgb if picture.alpha is None else np.dstack([picture.rgb, picture.alpha])
     with atomic_write(path, force) as temporary:
-        Image.fromarray(pixels).save(temporary, icc_profile=picture.icc_profile, **options)
+        image_of(picture).save(temporary, icc_profile=picture.icc_profile, **options)
 
 
-__all__ = ["Picture", "check_picture_path", "read_picture", "write_picture"]
+__all__ = ["Picture", "check_picture_path", "image_of", "picture_of", "read_picture", "write_picture"]
