@@ -7,7 +7,7 @@ from pathlib import Path
 from daq_deploy import runtime
 
 FILE_NAME = "libdaq_native.so"
-ABI_VERSION = 1
+ABI_VERSION = 2
 """What `daq_native_abi_version()` of a library that belongs to this code returns."""
 
 

@@ -1,3 +1,0 @@
-#include "abi_version.h"
-
-int daq_native_abi_version() { return 1; }

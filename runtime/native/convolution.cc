@@ -1,0 +1,414 @@
+#include "convolution.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+namespace daq {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+// Grows `memory` to hold `count` aligned items.
+template <class T>
+T* aligned(std::vector<uint8_t>& memory, int64_t count) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(T) + kAlignment;
+  if (memory.size() < bytes) memory.resize(bytes);
+  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  return reinterpret_cast<T*>((address + kAlignment - 1) / kAlignment * kAlignment);
+}
+
+}  // namespace
+
+struct Convolution::Folded {
+  std::vector<float> lo, inverse_step, shift;       // of each position of a pixel of codes
+  std::vector<float> factors, element_lo, centre;   // step over shift, lo, usual shifted code: of each position
+  std::vector<float> scale;                         // of each output position
+  std::vector<float> offsets;                       // (kernel height, kernel width, padded outputs): what lo adds at a tap
+  std::vector<float> inner_bias;                    // (padded outputs), all taps inside the picture
+  std::vector<uint8_t> memory;
+  uint8_t* packed = nullptr;
+  int64_t block_bytes = 0;
+};
+
+struct Convolution::Band {
+  std::vector<uint8_t> code_memory, sum_memory;
+  std::vector<int64_t> held_rows;  // the row of the picture in each slot of the ring
+  std::vector<char> valid_rows;    // whether each row of the kernel lies inside the picture
+  std::vector<const uint8_t*> segments;
+  std::vector<float> row_offsets;  // (kernel width, padded outputs)
+  std::vector<float> bias;         // (1 + border pixels, padded outputs): the first inside, the others from left to right
+  std::vector<int16_t> fold_scratch;
+  int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
+  int32_t* sums = nullptr;
+  float* values = nullptr;
+};
+
+Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& parameters, const ConvolutionWeights& weights)
+    : kernels_(kernels), parameters_(parameters), inputs_(weights.inputs), outputs_(weights.outputs) {
+  kernel_[0] = weights.kernel[0];
+  kernel_[1] = weights.kernel[1];
+  const int64_t subpixels = parameters.blocksize * parameters.blocksize;
+  if (parameters.blocksize < 1 || outputs_ % subpixels != 0) {
+    throw std::invalid_argument("blocksize does not divide the output channels");
+  }
+  if (subpixels > 1 && parameters.operand != Operand::none) {
+    throw std::invalid_argument("an operand cannot be combined with blocksize");
+  }
+  channels_ = outputs_ / subpixels;
+  padded_channels_ = round_up(channels_, kBlock);
+  groups_ = parameters.planar ? 1 : subpixels;
+  padded_outputs_ = parameters.planar ? round_up(outputs_, kBlock) : subpixels * padded_channels_;
+
+  for (size_t source = 0; source < parameters.channels.size(); ++source) {
+    const int64_t position = source == 0 ? 0 : round_up(input_position_.back() + 1, 4);
+    for (int64_t c = 0; c < parameters.channels[source]; ++c) input_position_.push_back(position + c);
+  }
+  if (static_cast<int64_t>(input_position_.size()) != inputs_ || parameters.bits.size() != input_position_.size()) {
+    throw std::invalid_argument("channels of the sources, bits and weights do not agree");
+  }
+  padded_inputs_ = round_up(input_position_.back() + 1, 4);
+
+  const int largest_code = (1 << *std::max_element(parameters.bits.begin(), parameters.bits.end())) - 1;
+  format_ = kernels.format(largest_code, parameters.exact);
+  largest_weight_ =
+      kernels.largest_weight(kernels.largest_shifted_code(largest_code, format_), inputs_ * kernel_[0] * kernel_[1], format_);
+  const bool words = format_ == CodeFormat::words || format_ == CodeFormat::rows;
+  pixel_bytes_ = padded_inputs_ * (words ? 2 : 1);
+  taps_ = parameters.dilations[1] == 1 ? kernel_[1] : 1;  // of a segment
+  segments_ = kernel_[0] * (kernel_[1] / taps_);
+  elements_ = taps_ * padded_inputs_;
+  steps_ = kernels.steps(elements_, format_);
+
+  for (int64_t output = 0; output < outputs_; ++output) {
+    int64_t position = output;
+    if (groups_ > 1) {
+      const int64_t channel = parameters.depth_first ? output % channels_ : output / subpixels;
+      const int64_t subpixel = parameters.depth_first ? output / channels_ : output % subpixels;
+      position = subpixel * padded_channels_ + channel;
+    }
+    output_position_.push_back(position);
+  }
+
+  const auto outputs = static_cast<size_t>(padded_outputs_), inputs = static_cast<size_t>(padded_inputs_);
+  weights_.assign(outputs * static_cast<size_t>(segments_ * elements_), 0.0f);
+  magnitude_.assign(inputs, 0.0f);
+  highest_.assign(static_cast<size_t>(round_up(padded_inputs_, kBlock)) + kBlock, 0.0f);
+  bias_.assign(outputs, 0.0f);
+  slope_.assign(outputs, 1.0f);
+  valid_.assign(outputs, 0.0f);
+  for (int64_t input = 0; input < inputs_; ++input) {
+    highest_[static_cast<size_t>(input_position_[static_cast<size_t>(input)])] =
+        static_cast<float>((1 << parameters.bits[static_cast<size_t>(input)]) - 1);
+  }
+  const int64_t area = kernel_[0] * kernel_[1];
+  for (int64_t output = 0; output < outputs_; ++output) {
+    const int64_t row = output_position_[static_cast<size_t>(output)];
+    bias_[static_cast<size_t>(row)] = weights.bias[output];
+    valid_[static_cast<size_t>(row)] = 1.0f;
+    if (weights.slope != nullptr) slope_[static_cast<size_t>(row)] = weights.slope[output];
+    for (int64_t input = 0; input < inputs_; ++input) {
+      const int64_t position = input_position_[static_cast<size_t>(input)];
+      for (int64_t tap = 0; tap < area; ++tap) {
+        const float code = weights.codes[(output * inputs_ + input) * area + tap];
+        // As DequantizeLinear and Add of half a step do it.
+        const float level = code * weights.step[output];
+        const float weight = weights.mid_rise ? level + weights.step[output] / 2 : level;
+        weights_[static_cast<size_t>((row * segments_ + tap / taps_) * elements_ + tap % taps_ * padded_inputs_ + position)] =
+            weight;
+        float& magnitude = magnitude_[static_cast<size_t>(position)];
+        magnitude = std::max(magnitude, std::fabs(weight));
+      }
+    }
+  }
+}
+
+Convolution::~Convolution() = default;
+
+int64_t Convolution::output_height(int64_t height) const {
+  const int64_t reach = parameters_.dilations[0] * (kernel_[0] - 1) + 1;
+  return (height + parameters_.pads[0] + parameters_.pads[2] - reach) / parameters_.strides[0] + 1;
+}
+
+int64_t Convolution::output_width(int64_t width) const {
+  const int64_t reach = parameters_.dilations[1] * (kernel_[1] - 1) + 1;
+  return (width + parameters_.pads[1] + parameters_.pads[3] - reach) / parameters_.strides[1] + 1;
+}
+
+void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Folded& folded) const {
+  const auto size = static_cast<size_t>(round_up(padded_inputs_, kBlock) + kBlock);
+  for (auto* values : {&folded.lo, &folded.inverse_step, &folded.shift, &folded.factors, &folded.element_lo, &folded.centre}) {
+    values->assign(size, 0.0f);
+  }
+  float largest = 0.0f;
+  for (int64_t input = 0; input < inputs_; ++input) {
+    const auto position = static_cast<size_t>(input_position_[static_cast<size_t>(input)]);
+    largest = std::max(largest, magnitude_[position] * run.step[input]);
+  }
+  const int bits = *std::max_element(parameters_.bits.begin(), parameters_.bits.end());
+  const int code_limit = kernels_.largest_shifted_code((1 << bits) - 1, format_);
+  for (int64_t input = 0; input < inputs_; ++input) {
+    const auto position = static_cast<size_t>(input_position_[static_cast<size_t>(input)]);
+    const float step = run.step[input];
+    // Spare bits of the codes take over powers of two from the channels whose products are largest, so that the others
+    // keep precision in eight-bit weights.
+    const float highest = highest_[position];
+    float shift = 1.0f;
+    const float product = magnitude_[position] * step;
+    int spare = 0;
+    while (highest * static_cast<float>(2 << spare) <= static_cast<float>(code_limit)) ++spare;
+    const float aim = std::ldexp(largest, -spare);
+    while (product / shift > aim && highest * shift * 2 <= static_cast<float>(code_limit)) shift *= 2;
+    folded.lo[position] = run.lo[input];
+    folded.inverse_step[position] = 1.0f / step;
+    folded.shift[position] = shift;
+    folded.factors[position] = step / shift;
+    folded.element_lo[position] = run.lo[input];
+    folded.centre[position] = (run.lo[input] == 0.0f ? 0.25f : 0.5f) * highest * shift;
+  }
+  const auto outputs = static_cast<size_t>(padded_outputs_);
+  folded.scale.assign(outputs, 0.0f);
+  folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);
+  folded.block_bytes = segments_ * steps_ * kStepBytes * (format_ == CodeFormat::two_planes ? 2 : 1);
+  if (format_ == CodeFormat::rows) folded.block_bytes = segments_ * steps_ * kBlock * static_cast<int64_t>(sizeof(int16_t));
+  const int64_t blocks = padded_outputs_ / kBlock;
+  folded.packed = aligned<uint8_t>(folded.memory, blocks * folded.block_bytes);
+  parallel(blocks, [&](int64_t block) {
+    const auto band = bands_.take();
+    fold_block(folded, block, band->fold_scratch);
+  });
+  folded.inner_bias = bias_;
+  for (int64_t tap = 0; tap < kernel_[0] * kernel_[1]; ++tap) {
+    for (size_t output = 0; output < outputs; ++output) {
+      folded.inner_bias[output] += folded.offsets[static_cast<size_t>(tap) * outputs + output];
+    }
+  }
+}
+
+// Writes to parts of `folded` that belong to the block alone.
+void Convolution::fold_block(Folded& folded, int64_t block, std::vector<int16_t>& scratch) const {
+  scratch.assign(static_cast<size_t>(kBlock * segments_ * elements_), 0);
+  for (int64_t lane = 0; lane < kBlock; ++lane) {
+    const int64_t output = block * kBlock + lane;
+    if (valid_[static_cast<size_t>(output)] == 0.0f) continue;
+    const float* weights = weights_.data() + output * segments_ * elements_;
+    float largest = 0.0f;
+    for (int64_t tap = 0; tap < segments_ * taps_; ++tap) {
+      largest = std::max(largest,
+                         kernels_.largest_product(weights + tap * padded_inputs_, folded.factors.data(), padded_inputs_));
+    }
+    // Zero weights, or products that are not normal numbers, take any scale.
+    const float scale = std::max(largest / static_cast<float>(largest_weight_), 1e-30f);
+    folded.scale[static_cast<size_t>(output)] = scale;
+    for (int64_t tap = 0; tap < segments_ * taps_; ++tap) {
+      float* offset = folded.offsets.data() + tap * padded_outputs_ + output;
+      kernels_.fold(weights + tap * padded_inputs_, folded.factors.data(), folded.element_lo.data(), folded.centre.data(),
+                    scale, padded_inputs_, largest_weight_,
+                    scratch.data() + (lane * segments_ * taps_ + tap) * padded_inputs_, offset);
+    }
+  }
+  kernels_.pack(scratch.data(), static_cast<int>(segments_), elements_, steps_, format_,
+                folded.packed + block * folded.block_bytes);
+}
+
+void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const {
+  const auto folded = folded_.take();
+  fold(run, parallel, *folded);
+  const int64_t height = output_height(run.height), width = output_width(run.width);
+  const int64_t rows = band_rows(height), bands = band_count(height);
+  const auto statistics = statistics_.take();
+  statistics->resize(static_cast<size_t>(bands));
+  parallel(bands, [&](int64_t index) {
+    const auto band = bands_.take();
+    BandStatistics* gathered = run.statistics == nullptr ? nullptr : &(*statistics)[static_cast<size_t>(index)];
+    if (gathered != nullptr) gathered->begin(padded_outputs_);
+    run_band(run, *folded, index * rows, std::min(height, (index + 1) * rows), *band, gathered);
+    kernels_.leave();
+  });
+  if (run.statistics != nullptr) {
+    const int64_t count = height * width * parameters_.blocksize * parameters_.blocksize;
+    merge_statistics(*statistics, count, channels_, padded_channels_, groups_, run.statistics);
+  }
+}
+
+void Convolution::quantize_row(const ConvolutionRun& run, const Folded& folded, int64_t row, uint8_t* codes) const {
+  const int64_t code_bytes = pixel_bytes_ / padded_inputs_;
+  int64_t input = 0;
+  for (size_t source = 0; source < run.sources.size(); ++source) {
+    const int64_t position = input_position_[static_cast<size_t>(input)];
+    const Quantizer quantizer = {parameters_.channels[source], folded.lo.data() + position,
+                                 folded.inverse_step.data() + position, highest_.data() + position,
+                                 folded.shift.data() + position};
+    const int64_t stride = run.strides[source];
+    const uint16_t* pixels = run.sources[source] + row * run.width * stride + parameters_.first_channel[source];
+    kernels_.quantize(quantizer, pixels, stride, run.width, format_, codes + position * code_bytes, pixel_bytes_);
+    input += parameters_.channels[source];
+  }
+}
+
+// What is added to the sums: the bias, and lo times the weights of the taps that lie inside the picture.
+void Convolution::border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width,
+                              int64_t output_width, Band& band) const {
+  const auto outputs = static_cast<size_t>(padded_outputs_);
+  band.row_offsets.assign(static_cast<size_t>(kernel_[1]) * outputs, 0.0f);
+  bool all_rows = true;
+  for (int64_t ky = 0; ky < kernel_[0]; ++ky) {
+    const bool valid = valid_rows[static_cast<size_t>(ky)] != 0;
+    all_rows = all_rows && valid;
+    if (!valid) continue;
+    const float* offsets = folded.offsets.data() + static_cast<size_t>(ky * kernel_[1]) * outputs;
+    for (size_t i = 0; i < band.row_offsets.size(); ++i) band.row_offsets[i] += offsets[i];
+  }
+  const int64_t border = band.left + output_width - band.right;
+  band.bias.resize(static_cast<size_t>(1 + border) * outputs);
+  const auto fill = [&](float* bias, int64_t x) {
+    std::copy(bias_.begin(), bias_.end(), bias);
+    for (int64_t kx = 0; kx < kernel_[1]; ++kx) {
+      const int64_t column = x * parameters_.strides[1] - parameters_.pads[1] + kx * parameters_.dilations[1];
+      if (x >= 0 && (column < 0 || column >= input_width)) continue;
+      const float* offsets = band.row_offsets.data() + static_cast<size_t>(kx) * outputs;
+      for (size_t i = 0; i < outputs; ++i) bias[i] += offsets[i];
+    }
+  };
+  if (all_rows) {
+    std::copy(folded.inner_bias.begin(), folded.inner_bias.end(), band.bias.begin());
+  } else {
+    fill(band.bias.data(), -1);
+  }
+  for (int64_t i = 0; i < border; ++i) {
+    fill(band.bias.data() + static_cast<size_t>(1 + i) * outputs, i < band.left ? i : band.right + i - band.left);
+  }
+}
+
+void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
+                           BandStatistics* statistics) const {
+  const int64_t width = output_width(run.width);
+  const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
+  const int64_t ring = (kernel_[0] - 1) * parameters_.dilations[0] + 1;
+  const int64_t reach = (width - 1) * stride + (kernel_[1] - 1) * dilation + 1;
+  const int64_t row_bytes = round_up(std::max(pad + run.width, reach) * pixel_bytes_ + kSlack, kAlignment);
+  auto* codes = aligned<uint8_t>(band.code_memory, (ring + 1) * row_bytes);
+  std::memset(codes, 0, static_cast<size_t>((ring + 1) * row_bytes));
+  const uint8_t* zeros = codes + ring * row_bytes;
+  band.held_rows.assign(static_cast<size_t>(ring), -1);
+  band.valid_rows.resize(static_cast<size_t>(kernel_[0]));
+  band.segments.resize(static_cast<size_t>(segments_));
+  band.sums = aligned<int32_t>(band.sum_memory, kLargestChunk * (kBlocksTogether + 1) * kBlock);
+  band.values = reinterpret_cast<float*>(band.sums + kLargestChunk * kBlocksTogether * kBlock);
+  band.left = std::min(width, (pad + stride - 1) / stride);
+  const int64_t last_inside = run.width - 1 + pad - (kernel_[1] - 1) * dilation;
+  band.right = std::clamp(last_inside < 0 ? 0 : last_inside / stride + 1, band.left, width);
+
+  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
+  const int blocks = static_cast<int>(padded_outputs_ / kBlock) * planes;
+  for (int64_t row = first_row; row < last_row; ++row) {
+    for (int64_t ky = 0; ky < kernel_[0]; ++ky) {
+      const int64_t source_row = row * parameters_.strides[0] - parameters_.pads[0] + ky * parameters_.dilations[0];
+      const bool valid = source_row >= 0 && source_row < run.height;
+      band.valid_rows[static_cast<size_t>(ky)] = valid;
+      const uint8_t* row_codes = zeros;
+      if (valid) {
+        const int64_t slot = source_row % ring;
+        uint8_t* target = codes + slot * row_bytes;
+        if (band.held_rows[static_cast<size_t>(slot)] != source_row) {
+          quantize_row(run, folded, source_row, target + pad * pixel_bytes_);
+          band.held_rows[static_cast<size_t>(slot)] = source_row;
+        }
+        row_codes = target;
+      }
+      const int64_t parts = kernel_[1] / taps_;
+      for (int64_t part = 0; part < parts; ++part) {
+        band.segments[static_cast<size_t>(ky * parts + part)] = row_codes + part * dilation * pixel_bytes_;
+      }
+    }
+    border_bias(folded, band.valid_rows, run.width, width, band);
+    if (statistics != nullptr) statistics->begin_row();
+    const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
+                                       folded.packed, blocks};
+    for (int block = 0; block < blocks; block += kBlocksTogether) {
+      const int together = std::min(kBlocksTogether, blocks - block);
+      for (int64_t x = 0; x < width; x += kernels_.chunk) {
+        const int pixels = static_cast<int>(std::min<int64_t>(kernels_.chunk, width - x));
+        kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums);
+        finish_chunk(run, folded, row, x, pixels, block / planes, together / planes, row == first_row && x == 0, band,
+                     statistics);
+      }
+    }
+    if (statistics != nullptr) statistics->end_row(width);
+  }
+}
+
+void Convolution::finish_chunk(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int pixels,
+                               int first_block, int blocks, bool sets_pivot, Band& band, BandStatistics* statistics) const {
+  const int64_t stop = x + pixels;
+  for (int b = 0; b < blocks; ++b) {
+    const int block = first_block + b;
+    const float* inner = band.bias.data() + block * kBlock;
+    bool first = sets_pivot;
+    // Pixels at the left border, inside, and at the right border.
+    const int64_t edges[4] = {x, std::clamp(band.left, x, stop), std::clamp(band.right, x, stop), stop};
+    for (int part = 0; part < 3; ++part) {
+      const int64_t begin = edges[part], count = edges[part + 1] - begin;
+      if (count == 0) continue;
+      const int64_t index = part == 0 ? 1 + begin : 1 + band.left + begin - band.right;
+      const float* bias = part == 1 ? inner : inner + index * padded_outputs_;
+      finish_run(run, folded, row, begin, x, count, block, b, blocks, bias, part == 1 ? 0 : padded_outputs_, first, band,
+                 statistics);
+      first = false;
+    }
+  }
+}
+
+void Convolution::finish_run(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t chunk_x,
+                             int64_t pixels, int block, int position, int blocks, const float* bias, int64_t bias_stride,
+                             bool sets_pivot, Band& band, BandStatistics* statistics) const {
+  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
+  const int64_t sum_stride = static_cast<int64_t>(blocks) * planes * kBlock;
+  const int64_t width = output_width(run.width), size = parameters_.blocksize;
+  const Epilogue epilogue = {folded.scale.data(),  slope_.data(),     valid_.data(),
+                             parameters_.activation, parameters_.operand, parameters_.operand_first, planes == 2};
+  Finish finish = {};
+  finish.pixels = pixels;
+  finish.accumulators = band.sums + (x - chunk_x) * sum_stride + position * planes * kBlock;
+  finish.accumulator_stride = sum_stride;
+  finish.bias = bias;
+  finish.bias_stride = bias_stride;
+  finish.channel = block * kBlock;
+  finish.sets_pivot = sets_pivot;
+  if (statistics != nullptr) finish.statistics = &statistics->row();
+  if (run.operand != nullptr) {
+    finish.operand = run.operand + (row * width + x) * padded_outputs_ + block * kBlock;
+    finish.operand_stride = padded_outputs_;
+  }
+  if (parameters_.planar) {
+    finish.float_output = band.values;
+    finish.output_stride = kBlock;
+    kernels_.finish(epilogue, finish);
+    scatter(run, row, x, pixels, block, band.values);
+    return;
+  }
+  const int64_t channel_blocks = padded_channels_ / kBlock;
+  const int64_t subpixel = block / channel_blocks, dy = subpixel / size, dx = subpixel % size;
+  finish.half_output = run.half_output + ((row * size + dy) * width * size + x * size + dx) * padded_channels_ +
+                       block % channel_blocks * kBlock;
+  finish.output_stride = size * padded_channels_;
+  kernels_.finish(epilogue, finish);
+}
+
+// Values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for.
+void Convolution::scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block,
+                          const float* values) const {
+  const int64_t size = parameters_.blocksize, subpixels = size * size;
+  const int64_t height = output_height(run.height) * size, width = output_width(run.width) * size;
+  for (int64_t lane = 0; lane < kBlock; ++lane) {
+    const int64_t output = block * kBlock + lane;
+    if (output >= outputs_) return;
+    const int64_t channel = parameters_.depth_first ? output % channels_ : output / subpixels;
+    const int64_t subpixel = parameters_.depth_first ? output / channels_ : output % subpixels;
+    float* target = run.float_output + (channel * height + row * size + subpixel / size) * width + x * size + subpixel % size;
+    for (int64_t p = 0; p < pixels; ++p) target[p * size] = values[p * kBlock + lane];
+  }
+}
+
+}  // namespace daq

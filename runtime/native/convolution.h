@@ -1,0 +1,104 @@
+// A quantized convolution of native maps: quantize while reading, multiply integers, finish, gather statistics.
+// docs/kernels.md shows how data flows through it.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "kernels.h"
+#include "parallel.h"
+#include "pool.h"
+#include "statistics.h"
+
+namespace daq {
+
+struct ConvolutionParameters {
+  std::vector<int> bits;  // of each input channel
+  std::vector<int64_t> channels, first_channel;  // of each source
+  int64_t strides[2], pads[4], dilations[2];     // ONNX order: height, width; top, left, bottom, right
+  Activation activation;
+  Operand operand;
+  bool operand_first;
+  int64_t blocksize;
+  bool depth_first;  // DepthToSpace mode DCR
+  bool planar;       // output is float32 (N, C, H, W)
+  bool statistics;
+  bool exact;
+};
+
+struct ConvolutionWeights {
+  int64_t outputs, inputs, kernel[2];
+  const int8_t* codes;  // (outputs, inputs, kernel)
+  const float* step;    // (outputs)
+  bool mid_rise;
+  const float* bias;   // (outputs)
+  const float* slope;  // (outputs), or null
+};
+
+// One picture.
+struct ConvolutionRun {
+  int64_t height, width;               // of the input
+  const float* lo;                     // (inputs)
+  const float* step;                   // (inputs)
+  std::vector<const uint16_t*> sources;
+  std::vector<int64_t> strides;        // padded channels of each source
+  const uint16_t* operand;             // native map of the output, or null
+  uint16_t* half_output;               // one of the two
+  float* float_output;
+  double* statistics;                  // (6, output channels), or null
+};
+
+class Convolution {
+ public:
+  // Throws std::invalid_argument where parameters and weights do not fit.
+  Convolution(const Kernels& kernels, const ConvolutionParameters& parameters, const ConvolutionWeights& weights);
+  ~Convolution();
+
+  int64_t output_height(int64_t height) const;  // before DepthToSpace
+  int64_t output_width(int64_t width) const;
+  int64_t output_channels() const { return channels_; }  // after DepthToSpace
+
+  void run(const ConvolutionRun& run, const Parallel& parallel) const;
+
+ private:
+  struct Folded;  // weights with the steps of one picture folded in
+  struct Band;    // working memory of a band of rows
+
+  void fold(const ConvolutionRun& run, const Parallel& parallel, Folded& folded) const;
+  void fold_block(Folded& folded, int64_t block, std::vector<int16_t>& scratch) const;
+  void run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
+                BandStatistics* statistics) const;
+  void quantize_row(const ConvolutionRun& run, const Folded& folded, int64_t row, uint8_t* codes) const;
+  void border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width, int64_t output_width,
+                   Band& band) const;
+  void finish_chunk(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int pixels, int first_block,
+                    int blocks, bool sets_pivot, Band& band, BandStatistics* statistics) const;
+  void finish_run(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t chunk_x, int64_t pixels,
+                  int block, int position, int blocks, const float* bias, int64_t bias_stride, bool sets_pivot, Band& band,
+                  BandStatistics* statistics) const;
+  void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const float* values) const;
+
+  const Kernels& kernels_;
+  ConvolutionParameters parameters_;
+  int64_t kernel_[2], inputs_, outputs_, channels_;
+  int64_t padded_inputs_;    // channels of a pixel of codes
+  int64_t padded_outputs_;   // whole blocks
+  int64_t padded_channels_;  // of the native output
+  int64_t groups_;           // sub-pixels that lie in blocks of their own
+  int64_t segments_, taps_, elements_, steps_, pixel_bytes_;
+  CodeFormat format_;
+  int largest_weight_;
+  std::vector<int64_t> input_position_;   // of each input channel in a pixel of codes
+  std::vector<int64_t> output_position_;  // of each output channel in the blocks
+  std::vector<float> weights_;            // (padded outputs, segments, elements)
+  std::vector<float> magnitude_;          // largest |weight| of each position of a pixel of codes
+  std::vector<float> highest_;            // of each position
+  std::vector<float> bias_, slope_, valid_;
+  mutable Pool<Folded> folded_;
+  mutable Pool<Band> bands_;
+  mutable Pool<std::vector<BandStatistics>> statistics_;
+};
+
+}  // namespace daq

@@ -1,0 +1,131 @@
+// What a tier (an instruction set) provides, and the plain data that it works on. Layouts are described in docs/kernels.md.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "isa.h"
+
+namespace daq {
+
+constexpr int kBlock = 16;             // output channels that are computed together, and the padding of native maps
+constexpr int kLargestChunk = 32;      // pixels of a row whose accumulators are kept before they are finished, at most
+constexpr int kBlocksTogether = 4;     // blocks of output channels that are accumulated together
+constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
+constexpr int kSlack = 64;             // bytes that may be read past the end of a row of codes
+
+inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// How codes and folded weights are stored.
+//   bytes       unsigned 8-bit codes, signed 8-bit weights; a step is 4 input channels
+//   two_planes  the same, each weight in two planes: 256 * high + low
+//   words       16-bit codes and weights; a step is 2 input channels
+//   rows        16-bit codes and weights, the weights of an output channel one after the other
+enum class CodeFormat { bytes, two_planes, words, rows };
+
+enum class Activation { none, relu, slope, sigmoid, tanh };
+enum class Operand { none, add, multiply };
+
+// How the channels of one feature map become codes: arrays of `channels` floats, padded to a multiple of kBlock.
+struct Quantizer {
+  int64_t channels;
+  const float* lo;
+  const float* inverse_step;
+  const float* highest;  // 2^bits - 1
+  const float* shift;    // power of two that codes are multiplied by, to use spare bits
+};
+
+// Where the inputs of a row of outputs lie: a segment is one row of the kernel, or one tap where it is dilated.
+struct Accumulation {
+  int segments;
+  const uint8_t* const* codes;    // of each segment, for output pixel 0
+  int64_t advance;                // bytes from one output pixel to the next
+  int64_t steps;                  // of each segment
+  const void* weights;            // packed
+  int blocks;                     // of kBlock output channels, planes counted
+};
+
+// What follows the sums. Per-channel arrays are padded to whole blocks.
+struct Epilogue {
+  const float* scale;
+  const float* slope;
+  const float* valid;  // 1 for a channel, 0 for padding
+  Activation activation;
+  Operand operand;
+  bool operand_first;
+  bool two_planes;
+};
+
+// Statistics of a row of values, of padded channels: sums are of the distances from `pivot`.
+struct RowStatistics {
+  float* pivot;
+  float* positives;
+  float* total;
+  float* total_squares;
+  float* minimum;
+  float* maximum;
+};
+
+// A run of output pixels of one row, and one block of 16 channels.
+struct Finish {
+  int64_t pixels;
+  const int32_t* accumulators;      // of the block, for pixel 0; two_planes: low plane 16 further
+  int64_t accumulator_stride;       // between pixels
+  const float* bias;                // of the block, for pixel 0
+  int64_t bias_stride;              // between pixels: 0 inside the picture
+  const uint16_t* operand;          // half precision, of the block, for pixel 0; or null
+  int64_t operand_stride;
+  uint16_t* half_output;            // or null
+  float* float_output;              // or null
+  int64_t output_stride;
+  int channel;                      // first of the block, into the arrays of Epilogue
+  bool sets_pivot;                  // the first value of each channel becomes its pivot
+  const RowStatistics* statistics;  // or null; indexed by `channel` too
+};
+
+struct Kernels {
+  Isa isa;
+  int chunk;  // pixels that `accumulate` likes best, at most kLargestChunk
+
+  // The format for codes up to `largest_code`, and the largest code it may be shifted to.
+  CodeFormat (*format)(int largest_code, bool exact);
+  int (*largest_shifted_code)(int largest_code, CodeFormat format);
+  int (*largest_weight)(int largest_code, int64_t products, CodeFormat format);
+  int64_t (*steps)(int64_t elements, CodeFormat format);  // of a segment of `elements` input values
+
+  // Pixels of a half-precision row to codes; `stride` and `code_stride` in elements and bytes between pixels.
+  void (*quantize)(const Quantizer&, const uint16_t* pixels, int64_t stride, int64_t count, CodeFormat, uint8_t* codes,
+                   int64_t code_stride);
+
+  // Weights of 16 output channels: maximum of |weight * factor| a channel; and folding, see convolution.cc.
+  float (*largest_product)(const float* weights, const float* factors, int64_t count);
+  void (*fold)(const float* weights, const float* factors, const float* lo, const float* centre, float scale, int64_t count,
+               int largest, int16_t* folded, float* offset);
+
+  // Pack folded weights (kBlock, segments, elements) of one block.
+  void (*pack)(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat, void* packed);
+
+  // Sums of products for `pixels` (at most kLargestChunk) from `x` on and blocks first..first + count: (pixels, count, kBlock).
+  void (*accumulate)(const Accumulation&, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums);
+
+  // Called when a thread has done with `accumulate` for a while.
+  void (*leave)();
+
+  void (*finish)(const Epilogue&, const Finish&);
+
+  // The same after sums in float: `finish` with float accumulators.
+  void (*finish_float)(const Epilogue&, const Finish&, const float* sums);
+
+  // Float convolution of planar rows: `taps` pointers to rows of one input channel and tap, for output pixel 0.
+  void (*accumulate_float)(const float* const* taps, int tap_count, int64_t advance, const float* weights, int blocks,
+                           int64_t x, int pixels, float* sums);
+
+  // Statistics of `count` consecutive values of one channel of a planar map, as distances from `pivot`.
+  void (*planar_statistics)(const float* values, int64_t count, float pivot, float* results);  // positives..maximum
+};
+
+const Kernels& kernels_of(Isa isa);  // of an available tier
+const Kernels& chosen_kernels();
+
+}  // namespace daq

@@ -1,0 +1,259 @@
+// Sixteen floats, in the widest registers of the tier that includes this file. Only tier_*.cc may include it: everything
+// here is compiled with a tier's instruction set, and must not be shared with code that runs on any processor.
+
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace daq {
+namespace {  // one copy a tier
+
+constexpr int kLanes = 16;
+constexpr float kLargestHalf = 65504.0f;
+
+#if defined(__AVX512F__)
+
+constexpr int kParts = 1;
+using Part = __m512;
+
+inline Part part_load(const float* p) { return _mm512_loadu_ps(p); }
+inline void part_store(float* p, Part v) { _mm512_storeu_ps(p, v); }
+inline Part part_set(float x) { return _mm512_set1_ps(x); }
+inline Part part_min(Part a, Part b) { return _mm512_min_ps(a, b); }
+inline Part part_max(Part a, Part b) { return _mm512_max_ps(a, b); }
+inline Part part_fma(Part a, Part b, Part c) { return _mm512_fmadd_ps(a, b, c); }
+inline Part part_round(Part a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Part part_one_where_positive(Part a) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1.0f));
+}
+inline Part part_select_negative(Part a, Part where_negative) {
+  return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_LT_OQ), where_negative);
+}
+inline Part part_from_int(const int32_t* p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
+inline Part part_power_of_two(Part whole) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), whole); }
+inline Part part_load_half(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline void part_store_half(uint16_t* p, Part v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline void part_store_bytes(uint8_t* p, Part v) {  // values are whole numbers 0..255
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+}
+inline void part_store_words(int16_t* p, Part v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v)));
+}
+
+#elif defined(__AVX2__)
+
+constexpr int kParts = 2;
+using Part = __m256;
+
+inline Part part_load(const float* p) { return _mm256_loadu_ps(p); }
+inline void part_store(float* p, Part v) { _mm256_storeu_ps(p, v); }
+inline Part part_set(float x) { return _mm256_set1_ps(x); }
+inline Part part_min(Part a, Part b) { return _mm256_min_ps(a, b); }
+inline Part part_max(Part a, Part b) { return _mm256_max_ps(a, b); }
+inline Part part_fma(Part a, Part b, Part c) { return _mm256_fmadd_ps(a, b, c); }
+inline Part part_round(Part a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Part part_one_where_positive(Part a) {
+  return _mm256_and_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ), _mm256_set1_ps(1.0f));
+}
+inline Part part_select_negative(Part a, Part where_negative) {
+  return _mm256_blendv_ps(a, where_negative, _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_LT_OQ));
+}
+inline Part part_from_int(const int32_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline Part part_power_of_two(Part whole) {  // -126 to 127
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(whole), _mm256_set1_epi32(127)), 23));
+}
+inline Part part_load_half(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline void part_store_half(uint16_t* p, Part v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline __m128i words_of(Part v) {
+  const __m256i whole = _mm256_cvtps_epi32(v);
+  return _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+}
+inline void part_store_bytes(uint8_t* p, Part v) {
+  const __m128i words = words_of(v);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+inline void part_store_words(int16_t* p, Part v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), words_of(v)); }
+
+#else
+
+// Vectors of four by the compilers' own extension: SSE2, NEON, or whatever the processor has.
+constexpr int kParts = 4;
+typedef float Part __attribute__((vector_size(16)));
+typedef int32_t IntPart __attribute__((vector_size(16)));
+typedef uint32_t BitPart __attribute__((vector_size(16)));
+
+template <class To, class From>
+inline To bits_as(From from) {
+  To to;
+  static_assert(sizeof(To) == sizeof(From), "a reinterpretation keeps every bit");
+  std::memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+inline Part part_load(const float* p) {
+  Part v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void part_store(float* p, Part v) { std::memcpy(p, &v, sizeof(v)); }
+inline Part part_set(float x) { return Part{x, x, x, x}; }
+inline Part part_min(Part a, Part b) { return a < b ? a : b; }
+inline Part part_max(Part a, Part b) { return a > b ? a : b; }
+inline Part part_fma(Part a, Part b, Part c) { return a * b + c; }
+inline Part part_round(Part a) {  // exact and half to even below 2^22: only codes are rounded here
+  const Part magic = part_set(12582912.0f);
+  Part shifted = a + magic;
+  return shifted - magic;
+}
+inline Part part_one_where_positive(Part a) { return a > part_set(0.0f) ? part_set(1.0f) : part_set(0.0f); }
+inline Part part_select_negative(Part a, Part where_negative) { return a < part_set(0.0f) ? where_negative : a; }
+inline Part part_from_int(const int32_t* p) {
+  IntPart v;
+  std::memcpy(&v, p, sizeof(v));
+  return __builtin_convertvector(v, Part);
+}
+inline Part part_power_of_two(Part whole) { return bits_as<Part>((__builtin_convertvector(whole, IntPart) + 127) << 23); }
+inline Part part_load_half(const uint16_t* p) {
+  const BitPart half = {p[0], p[1], p[2], p[3]};
+  const BitPart magnitude = (half & 0x7fffu) << 13;
+  // 2^112 moves the exponent's bias; it makes subnormal halves normal floats too.
+  const Part value = bits_as<Part>(magnitude) * part_set(5.192296858534828e33f);
+  return bits_as<Part>(bits_as<BitPart>(value) | ((half & 0x8000u) << 16));
+}
+inline void part_store_half(uint16_t* p, Part v) {
+  const BitPart bits = bits_as<BitPart>(v);
+  const BitPart sign = (bits >> 16) & 0x8000u;
+  const BitPart magnitude = bits & 0x7fffffffu;
+  // Adding a float whose last bit is worth the last bit of the half rounds to it, half to even (also below 2^-14).
+  const Part value = bits_as<Part>(magnitude);
+  const BitPart exponent = magnitude & 0x7f800000u;
+  const BitPart least = BitPart{} + 0x38800000u;  // 2^-14
+  const BitPart base = exponent > least ? exponent : least;
+  const Part shift = bits_as<Part>(base + (13u << 23));
+  Part moved = value + shift;
+  const Part rounded = moved - shift;
+  const BitPart result = bits_as<BitPart>(rounded * part_set(1.925929944387236e-34f)) >> 13;  // 2^-112
+  const BitPart half = sign | result;
+  for (int i = 0; i < 4; ++i) p[i] = static_cast<uint16_t>(half[i]);
+}
+inline void part_store_bytes(uint8_t* p, Part v) {
+  const IntPart whole = __builtin_convertvector(v, IntPart);
+  for (int i = 0; i < 4; ++i) p[i] = static_cast<uint8_t>(whole[i]);
+}
+inline void part_store_words(int16_t* p, Part v) {
+  const IntPart whole = __builtin_convertvector(v, IntPart);
+  for (int i = 0; i < 4; ++i) p[i] = static_cast<int16_t>(whole[i]);
+}
+
+#endif
+
+constexpr int kPartLanes = kLanes / kParts;
+
+struct Lanes {
+  Part part[kParts];
+};
+
+#define DAQ_EACH_PART for (int i = 0; i < kParts; ++i)
+
+inline Lanes lanes_load(const float* p) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_load(p + i * kPartLanes);
+  return r;
+}
+inline void lanes_store(float* p, const Lanes& a) { DAQ_EACH_PART part_store(p + i * kPartLanes, a.part[i]); }
+inline Lanes lanes_set(float x) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_set(x);
+  return r;
+}
+inline Lanes lanes_from_int(const int32_t* p) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_from_int(p + i * kPartLanes);
+  return r;
+}
+inline Lanes lanes_load_half(const uint16_t* p) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_load_half(p + i * kPartLanes);
+  return r;
+}
+inline void lanes_store_half(uint16_t* p, const Lanes& a) {
+  DAQ_EACH_PART part_store_half(p + i * kPartLanes, a.part[i]);
+}
+inline void lanes_store_bytes(uint8_t* p, const Lanes& a) {
+  DAQ_EACH_PART part_store_bytes(p + i * kPartLanes, a.part[i]);
+}
+inline void lanes_store_words(int16_t* p, const Lanes& a) {
+  DAQ_EACH_PART part_store_words(p + i * kPartLanes, a.part[i]);
+}
+
+#define DAQ_LANES_BINARY(name, expression)              \
+  inline Lanes name(const Lanes& x, const Lanes& y) {   \
+    Lanes r;                                            \
+    DAQ_EACH_PART {                                     \
+      const Part a = x.part[i], b = y.part[i];          \
+      r.part[i] = (expression);                         \
+    }                                                   \
+    return r;                                           \
+  }
+DAQ_LANES_BINARY(operator+, a + b)
+DAQ_LANES_BINARY(operator-, a - b)
+DAQ_LANES_BINARY(operator*, a * b)
+DAQ_LANES_BINARY(operator/, a / b)
+DAQ_LANES_BINARY(lanes_min, part_min(a, b))  // b where either is NaN
+DAQ_LANES_BINARY(lanes_max, part_max(a, b))  // b where either is NaN
+// x where it is not negative, else y.
+DAQ_LANES_BINARY(lanes_select_negative, part_select_negative(a, b))
+#undef DAQ_LANES_BINARY
+
+inline Lanes lanes_fma(const Lanes& a, const Lanes& b, const Lanes& c) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_fma(a.part[i], b.part[i], c.part[i]);
+  return r;
+}
+inline Lanes lanes_round(const Lanes& a) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_round(a.part[i]);
+  return r;
+}
+// e^x. Relative error below 2e-7; x is held within +-87, where the result is a normal number.
+inline Lanes lanes_exp(const Lanes& x) {
+  const Lanes held = lanes_max(lanes_min(x, lanes_set(87.0f)), lanes_set(-87.0f));
+  const Lanes whole = lanes_round(held * lanes_set(1.44269504f));
+  // ln 2 in two parts, so that the remainder is exact.
+  const Lanes rest = lanes_fma(whole, lanes_set(2.12194440e-4f), lanes_fma(whole, lanes_set(-0.693359375f), held));
+  Lanes series = lanes_set(1.0f / 720.0f);
+  constexpr float kCoefficients[] = {1.0f / 120.0f, 1.0f / 24.0f, 1.0f / 6.0f, 0.5f, 1.0f, 1.0f};
+  for (const float coefficient : kCoefficients) {
+    series = lanes_fma(series, rest, lanes_set(coefficient));
+  }
+  Lanes power;
+  DAQ_EACH_PART power.part[i] = part_power_of_two(whole.part[i]);
+  return series * power;
+}
+
+inline Lanes lanes_one_where_positive(const Lanes& a) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_one_where_positive(a.part[i]);
+  return r;
+}
+
+#undef DAQ_EACH_PART
+
+}  // namespace
+}  // namespace daq

@@ -1,0 +1,32 @@
+// Range rules: from the statistics of channels to their lowest level and step. The oracle is daq_deploy/numerics/ranges.py.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace daq {
+
+enum class RangeRule { paper, reference, deploy };
+
+RangeRule range_rule_of(const std::string& name);  // throws std::invalid_argument
+
+struct RangeParameters {
+  RangeRule rule;
+  bool is_signed;
+  int range_bits;            // 0: spreads are not quantized
+  std::vector<int> bits;     // of each channel
+  std::vector<double> tail;  // of each channel; deploy only
+};
+
+// Statistics of one channel, as in statistics.h.
+struct ChannelStatistics {
+  double count, positives, total, total_squares, minimum, maximum;
+};
+
+// Writes lo and step of every channel.
+void channel_ranges(const RangeParameters& parameters, const std::vector<ChannelStatistics>& statistics, float* lo,
+                    float* step);
+
+}  // namespace daq

@@ -1,0 +1,305 @@
+// What every tier does alike, compiled once with each tier's instruction set. Included by tier_*.cc, which add the integer
+// sums of products (`accumulate`) and how weights are packed for them.
+
+#pragma once
+
+#include "kernels.h"
+#include "lanes.h"
+
+namespace daq {
+namespace {  // one copy a tier
+
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+inline bool is_words(CodeFormat format) { return format == CodeFormat::words || format == CodeFormat::rows; }
+
+void quantize(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t count, CodeFormat format,
+              uint8_t* codes, int64_t code_stride) {
+  const int64_t code_bytes = is_words(format) ? 2 : 1;
+  for (int64_t first = 0; first < quantizer.channels; first += kLanes) {
+    const Lanes lo = lanes_load(quantizer.lo + first);
+    const Lanes inverse_step = lanes_load(quantizer.inverse_step + first);
+    const Lanes highest = lanes_load(quantizer.highest + first);
+    const Lanes shift = lanes_load(quantizer.shift + first);
+    const Lanes zero = lanes_set(0.0f);
+    // A native map is padded to whole blocks; a slice of one may not be, and must not be read past.
+    const int64_t valid = smaller(quantizer.channels - first, kLanes);
+    const int64_t bytes = round_up(valid, 4) * code_bytes;  // the padding of the last step is written, as zeros
+    for (int64_t x = 0; x < count; ++x) {
+      uint16_t held[kLanes];
+      const uint16_t* source = pixels + x * stride + first;
+      if (valid < kLanes) {
+        std::memset(held, 0, sizeof(held));
+        std::memcpy(held, source, static_cast<size_t>(valid) * sizeof(uint16_t));
+        source = held;
+      }
+      const Lanes value = lanes_load_half(source);
+      // NaN goes to zero, as in QuantizeLinear.
+      const Lanes position = lanes_min(lanes_max((value - lo) * inverse_step, zero), highest);
+      const Lanes code = lanes_round(position) * shift;
+      uint8_t* target = codes + x * code_stride + first * code_bytes;
+      alignas(64) uint8_t whole[kLanes * 2];
+      uint8_t* written = valid < kLanes ? whole : target;
+      if (code_bytes == 1) {
+        lanes_store_bytes(written, code);
+      } else {
+        lanes_store_words(reinterpret_cast<int16_t*>(written), code);
+      }
+      if (valid < kLanes) std::memcpy(target, whole, static_cast<size_t>(bytes));
+    }
+  }
+}
+
+float largest_product(const float* weights, const float* factors, int64_t count) {
+  Lanes largest = lanes_set(0.0f);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Lanes product = lanes_load(weights + i) * lanes_load(factors + i);
+    largest = lanes_max(largest, lanes_max(product, lanes_set(0.0f) - product));
+  }
+  float values[kLanes];
+  lanes_store(values, largest);
+  float result = 0.0f;
+  for (const float value : values) result = value > result ? value : result;
+  for (; i < count; ++i) {
+    const float product = std::fabs(weights[i] * factors[i]);
+    result = product > result ? product : result;
+  }
+  return result;
+}
+
+void fold(const float* weights, const float* factors, const float* lo, const float* centre, float scale, int64_t count,
+          int largest, int16_t* folded, float* offset) {
+  const float inverse = 1.0f / scale;
+  float values[4][kLanes];
+  float sum = 0.0f;
+  Lanes sums = lanes_set(0.0f);
+  const Lanes limit = lanes_set(static_cast<float>(largest));
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const float* sources[4] = {weights + i, factors + i, lo + i, centre + i};
+    const int64_t valid = smaller(count - i, kLanes);
+    if (valid < kLanes) {
+      std::memset(values, 0, sizeof(values));
+      for (int s = 0; s < 4; ++s) {
+        std::memcpy(values[s], sources[s], static_cast<size_t>(valid) * sizeof(float));
+        sources[s] = values[s];
+      }
+    }
+    const Lanes weight = lanes_load(sources[0]);
+    const Lanes product = weight * lanes_load(sources[1]);
+    const Lanes held = lanes_min(lanes_max(product * lanes_set(inverse), lanes_set(0.0f) - limit), limit);
+    const Lanes code = lanes_round(held);
+    const Lanes residual = product - code * lanes_set(scale);
+    sums = sums + weight * lanes_load(sources[2]) + residual * lanes_load(sources[3]);
+    int16_t whole[kLanes];
+    lanes_store_words(whole, code);
+    std::memcpy(folded + i, whole, static_cast<size_t>(valid) * sizeof(int16_t));
+  }
+  lanes_store(values[0], sums);
+  for (const float value : values[0]) sum += value;
+  *offset += sum;
+}
+
+// (kBlock, segments, elements) to (segments, steps, kBlock, elements of a step).
+template <class Packed>
+void pack_steps(const int16_t* folded, int segments, int64_t elements, int64_t steps, int low_bits, bool high, Packed* packed) {
+  constexpr int64_t kStep = 4 / sizeof(Packed);
+  for (int segment = 0; segment < segments; ++segment) {
+    for (int64_t step = 0; step < steps; ++step) {
+      Packed* target = packed + (segment * steps + step) * kBlock * kStep;
+      for (int64_t output = 0; output < kBlock; ++output) {
+        const int16_t* source = folded + (output * segments + segment) * elements;
+        for (int64_t k = 0; k < kStep; ++k) {
+          const int64_t element = step * kStep + k;
+          const int value = element < elements ? source[element] : 0;
+          const int upper = low_bits == 0 ? value : (value + 128) >> low_bits;
+          target[output * kStep + k] = static_cast<Packed>(high ? upper : value - (upper << low_bits));
+        }
+      }
+    }
+  }
+}
+
+void pack(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat format, void* packed) {
+  auto* bytes = static_cast<int8_t*>(packed);
+  switch (format) {
+    case CodeFormat::bytes:
+      pack_steps(folded, segments, elements, steps, 0, true, bytes);
+      break;
+    case CodeFormat::two_planes:
+      pack_steps(folded, segments, elements, steps, 8, true, bytes);
+      pack_steps(folded, segments, elements, steps, 8, false, bytes + segments * steps * kStepBytes);
+      break;
+    case CodeFormat::words:
+      pack_steps(folded, segments, elements, steps, 0, true, static_cast<int16_t*>(packed));
+      break;
+    case CodeFormat::rows:
+      std::memcpy(packed, folded, static_cast<size_t>(kBlock * segments * elements) * sizeof(int16_t));
+      break;
+  }
+}
+
+inline Lanes combine(const Lanes& value, const Lanes& other, Operand operand) {
+  return operand == Operand::add ? value + other : value * other;
+}
+
+inline Lanes activate(const Lanes& value, const Lanes& slope, Activation activation) {
+  const Lanes one = lanes_set(1.0f);
+  switch (activation) {
+    case Activation::none: return value;
+    case Activation::relu: return lanes_max(value, lanes_set(0.0f));
+    case Activation::slope: return lanes_select_negative(value, value * slope);
+    case Activation::sigmoid: return one / (one + lanes_exp(lanes_set(0.0f) - value));
+    default: {  // tanh
+      const Lanes power = lanes_exp(value + value);
+      return one - lanes_set(2.0f) / (power + one);
+    }
+  }
+}
+
+// The sums of one block and a run of pixels become values: scale, bias, activation, operand, statistics, store.
+template <class Sums>
+inline void finish_sums(const Epilogue& epilogue, const Finish& run, Sums sums_of) {
+  const Lanes slope = lanes_load(epilogue.slope + run.channel);
+  const Lanes valid = lanes_load(epilogue.valid + run.channel);
+  const Lanes most = lanes_set(kLargestHalf), least = lanes_set(-kLargestHalf);
+  const RowStatistics* statistics = run.statistics;
+  Lanes pivot{}, positives{}, total{}, squares{}, minimum{}, maximum{};
+  if (statistics != nullptr) {
+    pivot = lanes_load(statistics->pivot + run.channel);
+    positives = lanes_load(statistics->positives + run.channel);
+    total = lanes_load(statistics->total + run.channel);
+    squares = lanes_load(statistics->total_squares + run.channel);
+    minimum = lanes_load(statistics->minimum + run.channel);
+    maximum = lanes_load(statistics->maximum + run.channel);
+  }
+  const bool before = run.operand != nullptr && epilogue.operand_first;
+  const bool after = run.operand != nullptr && !epilogue.operand_first;
+  for (int64_t x = 0; x < run.pixels; ++x) {
+    Lanes value = sums_of(x) + lanes_load(run.bias + x * run.bias_stride);
+    const uint16_t* operand = run.operand + x * run.operand_stride;
+    if (before) value = combine(value, lanes_load_half(operand), epilogue.operand);
+    value = activate(value, slope, epilogue.activation);
+    if (epilogue.activation == Activation::sigmoid) value = value * valid;
+    if (after) value = combine(value, lanes_load_half(operand), epilogue.operand);
+    if (run.half_output == nullptr) {
+      lanes_store(run.float_output + x * run.output_stride, value);
+      continue;
+    }
+    value = lanes_max(lanes_min(value, most), least);
+    uint16_t* output = run.half_output + x * run.output_stride;
+    lanes_store_half(output, value);
+    if (statistics == nullptr) continue;
+    value = lanes_load_half(output);
+    if (x == 0 && run.sets_pivot) {
+      pivot = value;
+      lanes_store(statistics->pivot + run.channel, pivot);
+    }
+    const Lanes distance = value - pivot;
+    positives = positives + lanes_one_where_positive(value);
+    total = total + distance;
+    squares = lanes_fma(distance, distance, squares);
+    minimum = lanes_min(value, minimum);
+    maximum = lanes_max(value, maximum);
+  }
+  if (statistics != nullptr) {
+    lanes_store(statistics->positives + run.channel, positives);
+    lanes_store(statistics->total + run.channel, total);
+    lanes_store(statistics->total_squares + run.channel, squares);
+    lanes_store(statistics->minimum + run.channel, minimum);
+    lanes_store(statistics->maximum + run.channel, maximum);
+  }
+}
+
+void finish(const Epilogue& epilogue, const Finish& run) {
+  const Lanes scale = lanes_load(epilogue.scale + run.channel);
+  const int32_t* sums = run.accumulators;
+  if (epilogue.two_planes) {
+    finish_sums(epilogue, run, [&](int64_t x) {
+      const int32_t* high = sums + x * run.accumulator_stride;
+      return lanes_fma(lanes_from_int(high), lanes_set(256.0f), lanes_from_int(high + kBlock)) * scale;
+    });
+    return;
+  }
+  finish_sums(epilogue, run, [&](int64_t x) { return lanes_from_int(sums + x * run.accumulator_stride) * scale; });
+}
+
+void finish_float(const Epilogue& epilogue, const Finish& run, const float* sums) {
+  finish_sums(epilogue, run, [&](int64_t x) { return lanes_load(sums + x * run.accumulator_stride); });
+}
+
+template <int kPixels>
+void accumulate_float_tile(const float* const* taps, int tap_count, int64_t advance, const float* weights, int64_t x,
+                           float* sums, int64_t stride) {
+  Lanes sum[kPixels];
+  for (int p = 0; p < kPixels; ++p) sum[p] = lanes_set(0.0f);
+  for (int tap = 0; tap < tap_count; ++tap) {
+    const Lanes weight = lanes_load(weights + tap * kBlock);
+    const float* values = taps[tap] + x * advance;
+    for (int p = 0; p < kPixels; ++p) sum[p] = lanes_fma(lanes_set(values[p * advance]), weight, sum[p]);
+  }
+  for (int p = 0; p < kPixels; ++p) lanes_store(sums + p * stride, sum[p]);
+}
+
+void accumulate_float(const float* const* taps, int tap_count, int64_t advance, const float* weights, int blocks, int64_t x,
+                      int pixels, float* sums) {
+  constexpr int kTogether = 8;
+  const int64_t stride = static_cast<int64_t>(blocks) * kBlock;
+  for (int block = 0; block < blocks; ++block) {
+    const float* block_weights = weights + static_cast<int64_t>(block) * tap_count * kBlock;
+    int p = 0;
+    for (; p + kTogether <= pixels; p += kTogether) {
+      accumulate_float_tile<kTogether>(taps, tap_count, advance, block_weights, x + p, sums + p * stride + block * kBlock,
+                                       stride);
+    }
+    for (; p < pixels; ++p) {
+      accumulate_float_tile<1>(taps, tap_count, advance, block_weights, x + p, sums + p * stride + block * kBlock, stride);
+    }
+  }
+}
+
+void planar_statistics(const float* values, int64_t count, float pivot, float* results) {
+  Lanes positives = lanes_set(0.0f), total = positives, squares = positives;
+  Lanes minimum = lanes_set(values[0]), maximum = minimum;
+  const Lanes centre = lanes_set(pivot);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const Lanes value = lanes_load(values + i);
+    const Lanes distance = value - centre;
+    positives = positives + lanes_one_where_positive(value);
+    total = total + distance;
+    squares = lanes_fma(distance, distance, squares);
+    minimum = lanes_min(value, minimum);
+    maximum = lanes_max(value, maximum);
+  }
+  float lanes[5][kLanes];
+  lanes_store(lanes[0], positives);
+  lanes_store(lanes[1], total);
+  lanes_store(lanes[2], squares);
+  lanes_store(lanes[3], minimum);
+  lanes_store(lanes[4], maximum);
+  for (int s = 0; s < 5; ++s) results[s] = lanes[s][0];
+  const auto add = [&](float positive, float sum, float square, float low, float high) {
+    results[0] += positive;
+    results[1] += sum;
+    results[2] += square;
+    results[3] = low < results[3] ? low : results[3];
+    results[4] = high > results[4] ? high : results[4];
+  };
+  for (int k = 1; k < kLanes; ++k) add(lanes[0][k], lanes[1][k], lanes[2][k], lanes[3][k], lanes[4][k]);
+  for (; i < count; ++i) {
+    const float distance = values[i] - pivot;
+    add(values[i] > 0.0f ? 1.0f : 0.0f, distance, distance * distance, values[i], values[i]);
+  }
+}
+
+inline void leave_nothing() {}
+
+constexpr int kLargestSum = 2147483647;
+
+inline int weight_limit(int format_limit, int largest_code, int64_t products) {
+  return static_cast<int>(smaller(format_limit, kLargestSum / (products * largest_code)));
+}
+
+}  // namespace
+}  // namespace daq
