@@ -5,11 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .api import quantize
+    from .api import evaluate, quantize, report, validate
     from .config import DaqConfig
+    from .errors import DaqError
+    from .evaluation import Comparison
+    from .inspection import Inspection, inspect_file
     from .quantization import Quantized
+    from .runtime.benchmark import Benchmark, measure
+    from .runtime.session import Session
+    from .runtime.upscaler import Upscaler
+    from .validation import ValidationReport
 
-_HOME = {"DaqConfig": "config", "Quantized": "quantization", "quantize": "api"}
+_HOME = {
+    "Benchmark": "runtime.benchmark",
+    "Comparison": "evaluation",
+    "DaqConfig": "config",
+    "DaqError": "errors",
+    "Inspection": "inspection",
+    "Quantized": "quantization",
+    "Session": "runtime.session",
+    "Upscaler": "runtime.upscaler",
+    "ValidationReport": "validation",
+    "evaluate": "api",
+    "inspect_file": "inspection",
+    "measure": "runtime.benchmark",
+    "quantize": "api",
+    "report": "api",
+    "validate": "api",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -21,4 +44,24 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 
-__all__ = ["DaqConfig", "Quantized", "quantize"]
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+__all__ = [
+    "Benchmark",
+    "Comparison",
+    "DaqConfig",
+    "DaqError",
+    "Inspection",
+    "Quantized",
+    "Session",
+    "Upscaler",
+    "ValidationReport",
+    "evaluate",
+    "inspect_file",
+    "measure",
+    "quantize",
+    "report",
+    "validate",
+]

@@ -1,15 +1,22 @@
-"""The Python interface: the rooms of the house wired together, as the command line does it."""
+"""The Python interface: the rooms of the house wired together. The command line calls these functions and nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from .calibration import Calibration, Progress, calibration_mosaics, synthetic_mosaics
 from .config import DaqConfig
+from .errors import OptionError
 from .quantization import INT2_OPSET, OPSET, Quantized
 from .quantization import quantize as quantize_graph
+
+if TYPE_CHECKING:
+    from .evaluation import Comparison
+    from .validation import ValidationReport
 
 
 def quantize(
@@ -18,7 +25,7 @@ def quantize(
     *,
     value_range: float | None = None,
     inline: bool = False,
-    calibration: Path | None = None,
+    calibration: str | Path | None = None,
     progress: Progress = lambda title, share: None,
 ) -> Quantized:
     """Quantize a float super-resolution network; without training, and without pictures of yours unless you give some.
@@ -36,7 +43,7 @@ def quantize(
         ImageError: the folder holds no picture large enough.
 
     Example:
-        >>> quantize("edsr.onnx", DaqConfig.of_profile("deploy", bits=4)).save(Path("edsr_daq.onnx"))  # doctest: +SKIP
+        >>> quantize("edsr.onnx", DaqConfig.of_profile("deploy", bits=4)).save("edsr_daq.onnx")  # doctest: +SKIP
     """
     config = config or DaqConfig()
     if "deploy" not in (config.weight_rule, config.range_rule):
@@ -51,9 +58,197 @@ def quantize(
         source = model if isinstance(model, (str, Path)) else ir.to_proto(model)
         with Session(source) as session:
             scale = session.scale
-        images = calibration_mosaics(calibration, scale, lambda path: read_picture(path).rgb)
+        images = calibration_mosaics(Path(calibration), scale, lambda path: read_picture(path).rgb)
     executor = OrtNodeExecutor(INT2_OPSET if config.int2 else OPSET)
     return quantize_graph(model, config, value_range, inline, Calibration(images, executor, progress))
 
 
-__all__ = ["quantize"]
+def validate(
+    model: str | Path,
+    reference: str | Path,
+    *,
+    image: str | Path | None = None,
+    data: str | Path | None = None,
+    min_psnr: float | None = None,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Callable[[str], None] = lambda title: None,
+) -> ValidationReport:
+    """Prove a DAQ file: against its numerics, PyTorch, every optimization level, and the float network.
+
+    Args:
+        model: the DAQ file.
+        reference: the float network: an ONNX file, or a checkpoint, which also compares with PyTorch.
+        image: a picture to run on, its centre of 96x96 pixels; None draws one.
+        data: a folder of benchmark pictures, as for `evaluate`.
+        min_psnr: level 6 fails where the output is further than so many dB from the float network's.
+        provider: `cpu` or `cuda`.
+        threads: threads within a node; None leaves it to ONNX Runtime.
+        progress: told the title of each level when it starts.
+
+    Returns:
+        What each level found; `report.failures` is empty where every one passed.
+
+    Raises:
+        ModelError: a file cannot be read or run, the first is no DAQ file, or the two are not one network.
+        DaqError: a checkpoint is given and PyTorch is not installed.
+    """
+    from functools import partial
+
+    from .image_pairs import find_image_pairs
+    from .model_file import read_proto
+    from .probe import picture_for
+    from .runtime.images import read_picture
+    from .runtime.providers import started_providers
+    from .runtime.session import Session
+    from .validation import Validation, onnx_reference
+
+    model, reference = Path(model), Path(reference)
+    if reference.suffix == ".onnx":
+        float_network = onnx_reference(reference)
+    else:
+        from .float_network import check_torch
+
+        check_torch(reference)
+        from .exporters.torch_reference import reference_of
+
+        float_network = reference_of(reference, ir.from_proto(read_proto(model)))
+    with Session(model, provider, threads) as session:
+        picture, scale = picture_for(session, image), session.scale
+    pairs = None if data is None else find_image_pairs(Path(data), scale, lambda path: read_picture(path).rgb)
+    others = [name for name in started_providers() if name != provider]
+    validation = Validation(model, float_network, picture, partial(Session, threads=threads))
+    return validation.run(provider, others[0] if others else None, pairs, min_psnr, progress)
+
+
+def evaluate(
+    models: Sequence[str | Path],
+    data: str | Path,
+    *,
+    scale: int | None = None,
+    bicubic: bool = False,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress = lambda title, share: None,
+) -> Comparison:
+    """Measure PSNR and SSIM of networks against high-resolution pictures, by the field's protocol.
+
+    Args:
+        models: ONNX files of one scale; drops are against the first.
+        data: a folder of pictures, or a benchmark's folder with `HR/` and, if there are, `LRx2/` and so on in it.
+        scale: of the networks; None finds it by a run.
+        bicubic: also measure bicubic upscaling.
+        provider: `cpu` or `cuda`.
+        threads: threads within a node; None leaves it to ONNX Runtime.
+        progress: told what is being done, and the share that is done.
+
+    Raises:
+        OptionError: the networks differ in scale, or the folder is missing or has no pictures.
+        DaqError: a network or a picture cannot be read, or the network cannot run on it.
+    """
+    from contextlib import ExitStack
+    from itertools import count
+
+    from .evaluation import BicubicRunner, Comparison, model_names
+    from .evaluation import evaluate as evaluate_runner
+    from .image_pairs import find_image_pairs
+    from .runner import Runner
+    from .runtime.images import read_picture
+    from .runtime.session import Session
+
+    paths = [Path(model) for model in models]
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(Session(path, provider, threads)) for path in paths]
+        scales = [session.scale for session in sessions] if scale is None else [scale]
+        if len(set(scales)) > 1:
+            listed = ", ".join(f"{path.name} x{factor}" for path, factor in zip(paths, scales, strict=True))
+            raise OptionError(f"networks of different scales cannot be compared: {listed}")
+        pairs = find_image_pairs(Path(data), scales[0], lambda path: read_picture(path).rgb)
+        runners: list[tuple[str, Runner]] = list(zip(model_names(paths), sessions, strict=True))
+        if bicubic:
+            runners.append(("bicubic", BicubicRunner(scales[0])))
+        done, total = count(1), len(runners) * len(pairs)
+        evaluations = [
+            evaluate_runner(runner, pairs, name, progress=lambda: progress("Evaluating", next(done) / total))
+            for name, runner in runners
+        ]
+    return Comparison(pairs, tuple(evaluations))
+
+
+def report(
+    model: str | Path,
+    daq_files: Sequence[str | Path] = (),
+    *,
+    bits: Sequence[int] = (),
+    image: str | Path | None = None,
+    original: str | Path | None = None,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress = lambda title, share: None,
+) -> str:
+    """Return one HTML page that shows what quantization does to a picture; it loads nothing from elsewhere.
+
+    Args:
+        model: the float network: an ONNX file, or a checkpoint.
+        daq_files: DAQ files made from it.
+        bits: bit-widths at which it is quantized for the page, `deploy` profile; 8, 4, 3 and 2 where neither is given.
+        image: the picture to upscale; None makes it from `original` by bicubic.
+        original: the high-resolution picture to compare with.
+        provider: `cpu` or `cuda`.
+        threads: threads within a node; None leaves it to ONNX Runtime.
+        progress: told what is being done, and the share that is done.
+
+    Raises:
+        OptionError: neither picture is given, or a bit-width is not 2 to 8.
+        ModelError: a file cannot be read or run, or was not made from this network.
+        ImageError: a picture cannot be read, or the original does not belong to the picture.
+    """
+    import tempfile
+
+    from .evaluation import model_names
+    from .float_network import read_float
+    from .html_report import render
+    from .model_file import save_model
+    from .runtime.report import NamedFile, collect, read_pictures
+    from .runtime.session import Session
+
+    float_path, given = Path(model), [Path(path) for path in daq_files]
+    if image is None and original is None:
+        raise OptionError("--image, --reference: name the picture to upscale, its high-resolution original, or both")
+    widths = dict.fromkeys(bits if bits or given else (8, 4, 3, 2))
+    configs = {width: DaqConfig.of_profile("deploy", bits=width) for width in widths}
+    names = _short_names([name.removesuffix(".onnx") for name in model_names(given)], float_path.stem)
+    files = [NamedFile(name, path) for name, path in zip(names, given, strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        if float_path.suffix != ".onnx":
+            float_path = Path(folder) / f"{Path(model).stem}.onnx"
+            save_model(read_float(Path(model), OPSET), float_path)
+        with Session(float_path, provider, threads) as session:  # a picture that cannot be used is told before all work
+            pictures = read_pictures(
+                None if image is None else Path(image), None if original is None else Path(original), session.scale
+            )
+        for width, config in configs.items():
+            path = Path(folder) / f"{float_path.stem}_w{width}a{width}.onnx"
+            quantize(float_path, config, progress=_titled(progress, f"{width} bits: ")).save(path)
+            files.append(NamedFile(f"{width} bits", path))
+        content = collect(
+            float_path, float_path.stem, files, pictures, provider=provider, threads=threads, progress=progress
+        )
+        return render(content)
+
+
+def _short_names(names: list[str], network: str) -> list[str]:
+    """Return names without what they all begin with: "w8a8" and "w4a4" for "edsr_w8a8" and "edsr_w4a4"."""
+    from os.path import commonprefix
+
+    common = commonprefix([*names, network] if len(names) == 1 else names)  # noqa: RUF071  names, not paths
+    common = common if common == network else common[: max(map(common.rfind, "_-./")) + 1]
+    short = [name[len(common) :].lstrip("_-.") for name in names]
+    return short if all(short) and len(set(short)) == len(short) else names
+
+
+def _titled(progress: Progress, prefix: str) -> Progress:
+    return lambda title, share: progress(prefix + title, share)
+
+
+__all__ = ["evaluate", "quantize", "report", "validate"]

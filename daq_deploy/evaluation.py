@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .errors import DaqError, ModelError
 from .image_pairs import ImagePair, ImagePairs
 from .metrics import psnr, resize_bicubic, shave, ssim, to_network, to_uint8, y_channel
+from .metrics.pixels import Pixels
 from .runner import Runner
 
 
@@ -148,7 +149,16 @@ def _scores(runner: Runner, pair: ImagePair, border: int) -> Scores:
     expected = (1, 3, *pair.high.shape[:2])
     if output.shape != expected:
         raise ModelError(f"gives shape {output.shape} where {expected} is the truth; is --scale right?")
-    found, truth = shave(to_uint8(output, runner.value_range), border), shave(pair.high, border)
+    return score(to_uint8(output, runner.value_range), pair.high, border)
+
+
+def score(found: Pixels, truth: Pixels, border: int) -> Scores:
+    """Return the figures of one picture (H, W, 3) against the truth, `border` pixels cut off each side.
+
+    Raises:
+        ImageError: what is left is smaller than SSIM's window.
+    """
+    found, truth = shave(found, border), shave(truth, border)
     found_y, truth_y = y_channel(found), y_channel(truth)
     return Scores(psnr(found_y, truth_y), psnr(found, truth), ssim(found_y, truth_y))
 
@@ -167,4 +177,4 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-__all__ = ["BicubicRunner", "Comparison", "Evaluation", "Scores", "evaluate", "model_names"]
+__all__ = ["BicubicRunner", "Comparison", "Evaluation", "Scores", "evaluate", "model_names", "score"]

@@ -40,37 +40,17 @@ def evaluate(
 
     Example: daq-deploy evaluate edsr.onnx edsr_daq.onnx --data Set5 --bicubic
     """
-    from contextlib import ExitStack
-
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
-    from daq_deploy.errors import OptionError
-    from daq_deploy.evaluation import BicubicRunner, Comparison, model_names
-    from daq_deploy.evaluation import evaluate as evaluate_runner
-    from daq_deploy.image_pairs import find_image_pairs
-    from daq_deploy.runner import Runner
-    from daq_deploy.runtime.images import read_picture
-    from daq_deploy.runtime.session import Session
+    from daq_deploy.api import evaluate as evaluate_files
 
-    with ExitStack() as stack:
-        sessions = [stack.enter_context(Session(path, provider, threads)) for path in models]
-        scales = [session.scale for session in sessions] if scale is None else [scale]
-        if len(set(scales)) > 1:
-            listed = ", ".join(f"{path.name} x{factor}" for path, factor in zip(models, scales, strict=True))
-            raise OptionError(f"networks of different scales cannot be compared: {listed}")
-        pairs = find_image_pairs(data, scales[0], lambda path: read_picture(path).rgb)
-        runners: list[tuple[str, Runner]] = list(zip(model_names(models), sessions, strict=True))
-        if bicubic:
-            runners.append(("bicubic", BicubicRunner(scales[0])))
-        messages = Console(stderr=True)
-        with Progress(console=messages, transient=True, disable=not messages.is_terminal) as bar:
-            task = bar.add_task("Evaluating", total=len(runners) * len(pairs))
-            evaluations = [
-                evaluate_runner(runner, pairs, name, progress=lambda: bar.advance(task)) for name, runner in runners
-            ]
-    comparison = Comparison(pairs, tuple(evaluations))
+    from .progress import progress_bar
+
+    with progress_bar() as progress:
+        comparison = evaluate_files(
+            models, data, scale=scale, bicubic=bicubic, provider=provider, threads=threads, progress=progress
+        )
     if as_json:
         typer.echo(comparison.to_json())
         return

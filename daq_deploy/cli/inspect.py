@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson
-from .picture import ImagePath, picture_for
+from .options import AsJson, ImagePath
 
 if TYPE_CHECKING:
     from daq_deploy.diagnosis import Diagnosis
@@ -95,11 +94,12 @@ def _diagnose(path: Path, reference: Path, image: Path | None) -> Diagnosis:
     import onnx_ir as ir
 
     from daq_deploy.diagnosis import diagnose_file
+    from daq_deploy.float_network import read_float_of
     from daq_deploy.model_file import model_bytes, read_proto
+    from daq_deploy.probe import picture_for
     from daq_deploy.runtime.executor import OrtNodeExecutor
     from daq_deploy.runtime.session import Session
 
-    from .float_network import read_float_of
     from .progress import progress_bar
 
     model = ir.from_proto(read_proto(path))

@@ -10,11 +10,17 @@ import typer
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.errors import OptionError
+from daq_deploy.probe import SIDE
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output if it exists.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be quantized and why; write nothing.")]
+
+ImagePath = Annotated[
+    Path | None,
+    typer.Option("--image", help=f"Picture to run on, its centre of {SIDE}x{SIDE} pixels; synthetic if not given."),
+]
 
 Bits = Annotated[
     int, typer.Option("--bits", metavar="2..8", help="Bits of the body's weights and of the feature maps they read.")
@@ -175,6 +181,7 @@ __all__ = [
     "Edges",
     "Exclude",
     "Force",
+    "ImagePath",
     "Include",
     "Int2",
     "Layers",

@@ -16,6 +16,7 @@ from .options import (
     EdgeBits,
     Edges,
     Exclude,
+    ImagePath,
     Include,
     Layers,
     Mixed,
@@ -27,7 +28,6 @@ from .options import (
     WeightRule,
     config_from_options,
 )
-from .picture import ImagePath, picture_for
 from .session_options import Threads
 
 if TYPE_CHECKING:
@@ -109,15 +109,16 @@ def reduce(
 
     from daq_deploy.api import quantize
     from daq_deploy.errors import OptionError
+    from daq_deploy.float_network import read_float
     from daq_deploy.image_pairs import find_image_pairs
     from daq_deploy.model_file import model_bytes
+    from daq_deploy.probe import picture_for
     from daq_deploy.quantization import OPSET, Quantized
     from daq_deploy.reduction import drop_gate, psnr_gate, reduce_network
     from daq_deploy.runtime.executor import OrtNodeExecutor
     from daq_deploy.runtime.images import read_picture
     from daq_deploy.runtime.session import Session
 
-    from .float_network import read_float
     from .progress import progress_bar
 
     if (min_psnr is None) == (max_drop is None) or (data is None) != (max_drop is None):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson
-from .picture import ImagePath, picture_for
+from .options import AsJson, ImagePath
 from .session_options import Provider, Threads
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
-    from daq_deploy.validation import Reference, ValidationReport
+    from daq_deploy.validation import ValidationReport
 
 
 def validate(
@@ -54,29 +50,24 @@ def validate(
     Example: `daq-deploy validate edsr_daq.onnx --reference edsr.onnx --data Set5`
     """
     import json
-    from functools import partial
 
-    import onnx_ir as ir
     from rich.console import Console
 
+    from daq_deploy.api import validate as validate_file
     from daq_deploy.errors import CheckFailed
-    from daq_deploy.image_pairs import find_image_pairs
-    from daq_deploy.model_file import read_proto
-    from daq_deploy.runtime.images import read_picture
-    from daq_deploy.runtime.providers import started_providers
-    from daq_deploy.runtime.session import Session
-    from daq_deploy.validation import Validation
 
-    daq_model = ir.from_proto(read_proto(model))
     messages = Console(stderr=True)
     with messages.status("Reading") as status:
-        session = Session(model, provider, threads)
-        validation = Validation(
-            model, _read_reference(reference, daq_model), picture_for(session, image), partial(Session, threads=threads)
+        report = validate_file(
+            model,
+            reference,
+            image=image,
+            data=data,
+            min_psnr=min_psnr,
+            provider=provider,
+            threads=threads,
+            progress=status.update,
         )
-        pairs = None if data is None else find_image_pairs(data, session.scale, lambda path: read_picture(path).rgb)
-        others = [name for name in started_providers() if name != provider]
-        report = validation.run(provider, others[0] if others else None, pairs, min_psnr, status.update)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
@@ -84,19 +75,6 @@ def validate(
     if report.failures:
         numbers = ", ".join(str(level.number) for level in report.failures)
         raise CheckFailed(f"{model}: level {numbers} failed: {report.failures[0].detail}")
-
-
-def _read_reference(path: Path, daq_model: ir.Model) -> Reference:
-    from daq_deploy.errors import DaqError
-    from daq_deploy.validation import onnx_reference
-
-    if path.suffix == ".onnx":
-        return onnx_reference(path)
-    if find_spec("torch") is None:
-        raise DaqError(f"{path}: a checkpoint needs PyTorch, which is not installed: pip install 'daq-deploy[export]'")
-    from daq_deploy.exporters.torch_reference import reference_of
-
-    return reference_of(path, daq_model)
 
 
 def _print(report: ValidationReport) -> None:

@@ -1,4 +1,4 @@
-"""The float network that a verb is given: an ONNX file, or a checkpoint."""
+"""The float network that is given: an ONNX file, or a checkpoint where PyTorch is installed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,22 @@ def read_float(path: Path, opset: int, value_range: float | None = None, res_sca
         if value_range is not None or "daq.value_range" not in model.metadata_props:
             model.metadata_props["daq.value_range"] = str(float(value_range or 255))
         return model
+    check_torch(path)
+    from daq_deploy.exporters.export import export_float
+
+    return export_float(path, res_scale=res_scale, value_range=value_range, opset=opset).model
+
+
+def check_torch(path: Path) -> None:
+    """Refuse a checkpoint where PyTorch is not installed.
+
+    Raises:
+        DaqError: it is not.
+    """
     if find_spec("torch") is None:
         from daq_deploy.errors import DaqError
 
         raise DaqError(f"{path}: a checkpoint needs PyTorch, which is not installed: pip install 'daq-deploy[export]'")
-    from daq_deploy.exporters.export import export_float
-
-    return export_float(path, res_scale=res_scale, value_range=value_range, opset=opset).model
 
 
 def read_float_of(daq_model: ir.Model, path: Path) -> ir.Model:
@@ -55,4 +64,4 @@ def read_float_of(daq_model: ir.Model, path: Path) -> ir.Model:
         raise ModelError(f"{path}: is not the network that the DAQ file was made from ({error})") from error
 
 
-__all__ = ["read_float", "read_float_of"]
+__all__ = ["check_torch", "read_float", "read_float_of"]

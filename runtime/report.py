@@ -1,0 +1,294 @@
+"""Run everything that a report page shows: pictures, figures, layers, channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from daq_deploy.calibration import Progress
+from daq_deploy.config import DaqConfig
+from daq_deploy.diagnosis import diagnose_file
+from daq_deploy.errors import ImageError, ModelError
+from daq_deploy.evaluation import Scores, score
+from daq_deploy.files import sha256_of
+from daq_deploy.float_network import read_float_of
+from daq_deploy.html_report import ChannelRanges, DaqNetwork, Measured, ReportContent, Version
+from daq_deploy.metrics import crop_to_multiple, psnr, resize_bicubic
+from daq_deploy.metrics.pixels import Pixels
+from daq_deploy.model_file import model_bytes, read_proto
+from daq_deploy.passes.blocks import DaqBlock, find_blocks
+from daq_deploy.passes.graph import convolutions
+from daq_deploy.passes.plan import read_layers
+from daq_deploy.probe import part_of
+from daq_deploy.validation import Picture as Probe
+
+from .benchmark import Benchmark, measure
+from .executor import OrtNodeExecutor
+from .images import read_picture
+from .machine import Machine
+from .session import Session
+from .upscale import upscale_pixels
+
+_CONVENTION = "output rounded to 8 bits, Y of BT.601 (16..235), SSIM with an 11×11 Gaussian window"
+BINS = 48
+"""Rows of a heat map."""
+_SMALLEST_SHARE = 1e-3
+"""Share of a channel's values below which a cell of the heat map stays empty."""
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A DAQ file and what the page calls it."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the networks run on."""
+
+    low: Pixels
+    """uint8 (H, W, 3)."""
+    high: Pixels | None
+    """The original, uint8 (scale * H, scale * W, 3), if there is one."""
+    description: str
+
+
+def read_pictures(image: Path | None, original: Path | None, scale: int) -> Pictures:
+    """Read the picture to upscale and its original.
+
+    Args:
+        image: the picture; None makes it from the original by MATLAB's bicubic.
+        original: the high-resolution picture; its bottom and right are cut to whole multiples of the scale.
+        scale: of the networks.
+
+    Raises:
+        ImageError: a picture cannot be read, or the two do not belong together.
+    """
+    high = None if original is None else crop_to_multiple(read_picture(original).rgb, scale)
+    if image is not None:
+        low = read_picture(image).rgb
+        if high is not None and high.shape[:2] != (low.shape[0] * scale, low.shape[1] * scale):
+            raise ImageError(
+                f"{original}: has {high.shape[1]}x{high.shape[0]} pixels at whole multiples of {scale}; the original of "
+                f"{image} has {low.shape[1] * scale}x{low.shape[0] * scale}"
+            )
+        return Pictures(low, high, f"{image.name}, {low.shape[1]}×{low.shape[0]} pixels")
+    if high is None or original is None or 0 in high.shape:
+        raise ImageError(f"{original}: is smaller than {scale}x{scale} pixels; give a larger picture")
+    low = resize_bicubic(high, 1 / scale)
+    return Pictures(low, high, f"{original.name} reduced to {low.shape[1]}×{low.shape[0]} pixels by MATLAB’s bicubic")
+
+
+def collect(
+    float_path: Path,
+    name: str,
+    files: Sequence[NamedFile],
+    pictures: Pictures,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress = lambda title, share: None,
+) -> ReportContent:
+    """Run the networks and return what the page shows.
+
+    Args:
+        float_path: the float ONNX file.
+        name: what the page calls the network.
+        files: the DAQ files that were made from it, at least one.
+        pictures: what they run on.
+        provider: `cpu` or `cuda`.
+        threads: threads within a node; None leaves it to ONNX Runtime.
+        progress: told what is being done, and the share that is done.
+
+    Raises:
+        ModelError: a file cannot be read or run, is no DAQ file, or was not made from this float network.
+        ImageError: the original is too small to be compared with.
+    """
+    low, high = pictures.low, pictures.high
+    models = [_read_daq(file.path) for file in files]
+    with Session(float_path, provider, threads) as session:
+        scale = session.scale
+        truth = upscale_pixels(session, low)
+
+    def versioned(name: str, kind: str, pixels: Pixels, measured: Measured | None) -> Version:
+        if pixels.shape != truth.shape:
+            raise ModelError(
+                f"{name}: gives {pixels.shape[1]}x{pixels.shape[0]} pixels, the float network another size"
+            )
+        scores: Scores | None = None if high is None or kind == "original" else score(pixels, high, scale)
+        distance = None if kind in ("original", "float") else psnr(pixels, truth)
+        return Version(name, kind, pixels, distance, scores, measured)  # type: ignore[arg-type]
+
+    upscaled = []
+    for index, file in enumerate(files):
+        progress("Upscaling", index / len(files))
+        with Session(file.path, provider, threads) as session:
+            upscaled.append(upscale_pixels(session, low))
+    benchmark = measure(
+        [float_path, *(file.path for file in files)],
+        provider=provider,
+        threads=threads,
+        progress=lambda share: progress("Measuring time and memory", share),
+    )
+    measured = _measured(benchmark)
+    versions = [] if high is None else [versioned("original", "original", high, None)]
+    versions.append(versioned("bicubic", "bicubic", resize_bicubic(low, scale), None))
+    versions.append(versioned("float", "float", truth, measured[0]))
+    versions += [
+        versioned(file.name, "daq", pixels, own)
+        for file, pixels, own in zip(files, upscaled, measured[1:], strict=True)
+    ]
+    centre = _worst_place(upscaled, truth, scale)
+    networks = []
+    for index, (file, model) in enumerate(zip(files, models, strict=True)):
+        share = _share_of(progress, index, len(files))
+        networks.append(_network(file, model, float_path, pictures, centre, share, threads))
+    return ReportContent(
+        network=name,
+        picture=pictures.description,
+        scale=scale,
+        versions=tuple(versions),
+        networks=tuple(networks),
+        score_convention=None if high is None else f"{scale} border pixels cut, {_CONVENTION}",
+        conditions=benchmark.conditions(),
+        environment=_environment(benchmark, float_path, name),
+    )
+
+
+def _read_daq(path: Path) -> ir.Model:
+    model = ir.from_proto(read_proto(path))
+    if "daq.config" not in model.metadata_props:
+        raise ModelError(f"{path}: is a float file; after the float network name DAQ files made from it, or --bits")
+    return model
+
+
+def _network(
+    file: NamedFile,
+    model: ir.Model,
+    float_path: Path,
+    pictures: Pictures,
+    centre: tuple[float, float],
+    progress: Progress,
+    threads: int | None,
+) -> DaqNetwork:
+    layers = read_layers(model.metadata_props.get("daq.layers", "[]"))
+    reference = read_float_of(model, float_path)
+    execute = OrtNodeExecutor(model.opset_imports[""], threads)
+    with (
+        Session(file.path, threads=threads) as session,
+        Session(model_bytes(reference), threads=threads) as float_session,
+    ):
+        probe = part_of(session, pictures.low, pictures.description, centre)
+        diagnosis = diagnose_file(model, reference, (session, float_session), probe, execute, progress)
+    blocks = find_blocks(model)
+    found = channel_ranges(file.path, probe, blocks, threads)
+    by_node = {node: ranges for block, ranges in zip(blocks, found, strict=True) for node in block.convolutions}
+    return DaqNetwork(
+        name=file.name,
+        file=file.path.name,
+        sha256=sha256_of(file.path),
+        config=DaqConfig.from_json(model.metadata_props["daq.config"]),
+        layers=layers,
+        diagnosis=diagnosis,
+        ranges=tuple(by_node.get(node) for node in convolutions(model.graph)),
+    )
+
+
+def channel_ranges(
+    path: Path, probe: Probe, blocks: Sequence[DaqBlock], threads: int | None = None
+) -> list[ChannelRanges]:
+    """Run a DAQ file on a picture and return, for each of its blocks, the values and the ranges of its channels."""
+    names = [
+        str(value.name)
+        for block in blocks
+        for value in (block.feature_map, block.lo, block.step)
+        if not value.is_graph_input()
+    ]
+    with Session(path, threads=threads, extra_outputs=list(dict.fromkeys(names))) as session:
+        values = session.run_outputs(probe.pixels, list(dict.fromkeys(names)))
+    return [
+        _ranges_of(
+            probe.pixels[0] if block.feature_map.is_graph_input() else values[str(block.feature_map.name)][0],
+            values[str(block.lo.name)].reshape(-1),
+            values[str(block.step.name)].reshape(-1),
+            np.asarray(block.bits),
+        )
+        for block in blocks
+    ]
+
+
+def _ranges_of(
+    feature_map: npt.NDArray[np.float32],
+    lo: npt.NDArray[np.float32],
+    step: npt.NDArray[np.float32],
+    bits: npt.NDArray[np.int64],
+) -> ChannelRanges:
+    """Return the ranges of a feature map (C, H, W)."""
+    channels = len(feature_map)
+    values = feature_map.reshape(channels, -1)
+    hi = lo + step * (2.0**bits - 1).astype(np.float32)
+    bottom, top = float(min(values.min(), lo.min())), float(max(values.max(), hi.max()))
+    top = max(top, bottom + 1e-6 * max(1.0, abs(bottom)))
+    bins = np.clip((BINS * ((values - bottom) / (top - bottom))).astype(np.int64), 0, BINS - 1)
+    flat = (bins + BINS * np.arange(channels)[:, None]).ravel()
+    share = np.bincount(flat, minlength=channels * BINS).reshape(channels, BINS) / values.shape[1]
+    level = 15 * (1 - np.log(np.maximum(share, _SMALLEST_SHARE / 2)) / np.log(_SMALLEST_SHARE))
+    density = np.where(share >= _SMALLEST_SHARE, np.clip(np.rint(level), 1, 15), 0).astype(np.uint8)
+    return ChannelRanges(values.min(axis=1), values.max(axis=1), lo, hi, bottom, top, density)
+
+
+def _worst_place(pictures: Sequence[Pixels], truth: Pixels, scale: int) -> tuple[float, float]:
+    """Return row and column, in the small picture, around which the pictures are furthest from float."""
+    error = sum(np.square(pixels.astype(np.float64) - truth).mean(axis=2) for pixels in pictures)
+    blocks = _block_sums(np.asarray(error), 32)
+    row, column = np.unravel_index(int(blocks.argmax()), blocks.shape)
+    return (32 * row + 16) / scale, (32 * column + 16) / scale
+
+
+def _block_sums(values: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
+    """Return the sums over squares of a map (H, W)."""
+    rows = np.add.reduceat(values, np.arange(0, values.shape[0], side), axis=0)
+    sums: npt.NDArray[np.float64] = np.add.reduceat(rows, np.arange(0, values.shape[1], side), axis=1)
+    return sums
+
+
+def _measured(benchmark: Benchmark) -> list[Measured]:
+    return [
+        Measured(model.file_bytes, model.timing.p50, model.timing.ratio, model.peak_memory_bytes)
+        for model in benchmark.models
+    ]
+
+
+def _environment(benchmark: Benchmark, float_path: Path, name: str) -> tuple[tuple[str, str], ...]:
+    machine: Machine = benchmark.machine
+    entries = [
+        ("daq-deploy", version("daq-deploy")),
+        ("ONNX Runtime", f"{benchmark.onnxruntime_version}, {benchmark.models[0].session.provider}"),
+        ("Native kernels", benchmark.models[-1].session.native_library or "none"),
+        ("Processor", f"{machine.cpu}, {machine.cores} logical processors"),
+        ("Instruction sets", ", ".join(machine.instruction_sets) or "not listed by the system"),
+        ("GPU", ", ".join(machine.gpus)),
+        ("System", f"{machine.operating_system}, Python {machine.python}"),
+        (f"{name}, float", f"sha256 {sha256_of(float_path)}"),
+    ]
+    return tuple((key, value) for key, value in entries if value)
+
+
+def _share_of(progress: Progress, index: int, total: int) -> Progress:
+    """Return what reports one network's progress as a part of the whole."""
+
+    def report(title: str, share: float) -> None:
+        progress(title, (index + share) / total)
+
+    return report
+
+
+__all__ = ["NamedFile", "Pictures", "channel_ranges", "collect", "read_pictures"]
