@@ -1,6 +1,7 @@
 # make demo   set up, run the main job on the network and picture that ship, say where to look
 # make test   set up, run every test
 # make lint   ruff and mypy --strict
+# make docs   the documentation as HTML in build/docs; a warning is an error
 # make benchmark   the network that ships, float against DAQ
 # make benchmark-accuracy   docs/results.md again: DAQ against the rules of other tools; takes hours, goes on where it stopped.
 #                  ONLY="--networks NAME,.. --configurations NAME,.. --bits 8,4 --sets Set5" measures a part
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint typecheck benchmark benchmark-accuracy readme-table clean
+.PHONY: demo test lint typecheck docs benchmark benchmark-accuracy readme-table clean
 
 $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +35,10 @@ typecheck: $(VENV)/installed
 	rm -rf build/typecheck && mkdir -p build/typecheck/daq_deploy
 	ln -s $(CURDIR)/daq_deploy/* $(CURDIR)/exporters $(CURDIR)/runtime $(CURDIR)/models build/typecheck/daq_deploy/
 	cd build/typecheck && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p daq_deploy
+
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 benchmark: $(VENV)/installed
 	mkdir -p build

@@ -101,12 +101,13 @@ def weight_totals(model: ir.Model) -> WeightTotals:
     )
 
 
-def inspect_file(path: Path) -> Inspection:
+def inspect_file(path: str | Path) -> Inspection:
     """Read a DAQ file, or say what a float file would become under the default configuration.
 
     Raises:
         ModelError: the file cannot be read, its metadata are damaged, or nothing in it can be quantized.
     """
+    path = Path(path)
     proto = read_proto(path)
     properties = {entry.key: entry.value for entry in proto.metadata_props}
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)

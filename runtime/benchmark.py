@@ -149,7 +149,7 @@ def summarize(samples: Sequence[float], first: Sequence[float]) -> Timing:
 
 
 def measure(
-    models: Sequence[Path],
+    models: Sequence[str | Path],
     *,
     provider: str = "cpu",
     threads: int | None = None,
@@ -184,7 +184,8 @@ def measure(
             raise OptionError(f"{option} {value}: must be more than 0")
     width, height = size if picture is None else (picture.shape[1], picture.shape[0])
     with ExitStack() as stack:
-        sessions = [stack.enter_context(Session(path, provider, threads, allow_fallback)) for path in models]
+        paths = [Path(model) for model in models]
+        sessions = [stack.enter_context(Session(path, provider, threads, allow_fallback)) for path in paths]
         images = [
             smooth_image(height, width, session.value_range, session.channels)
             if picture is None
@@ -198,7 +199,7 @@ def measure(
         samples = _interleave(runs, duration, iterations, progress)
         descriptions = [session.describe() for session in sessions]
     results = []
-    for path, description, output, times in zip(models, descriptions, outputs, samples, strict=True):
+    for path, description, output, times in zip(paths, descriptions, outputs, samples, strict=True):
         timing = summarize(times, samples[0])
         results.append(
             ModelResult(

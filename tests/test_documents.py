@@ -38,6 +38,11 @@ def test_make_targets_exist(document: Path) -> None:
     assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", document.read_text(), re.MULTILINE)) <= known
 
 
+def test_every_document_is_in_the_index() -> None:
+    listed = set(re.findall(r"^([a-z_]+)$", (ROOT / "docs/index.md").read_text(), re.MULTILINE))
+    assert {path.stem for path in [*ROOT.glob("docs/*.md"), *ROOT.glob("docs/*.rst")]} - {"index"} == listed
+
+
 def test_the_first_table_can_be_measured_again() -> None:
     from daq_deploy.runtime.demo.readme_table import BEGIN, END
 
