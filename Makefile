@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint typecheck docs benchmark benchmark-accuracy readme-table clean
 
-$(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt
+$(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard runtime/native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@

@@ -325,7 +325,7 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
     border_bias(folded, band.valid_rows, run.width, width, band);
     if (statistics != nullptr) statistics->begin_row();
     const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
-                                       folded.packed, blocks};
+                                       folded.packed, valid_.data()};
     for (int block = 0; block < blocks; block += kBlocksTogether) {
       const int together = std::min(kBlocksTogether, blocks - block);
       for (int64_t x = 0; x < width; x += kernels_.chunk) {

@@ -43,7 +43,7 @@ struct Accumulation {
   int64_t advance;                // bytes from one output pixel to the next
   int64_t steps;                  // of each segment
   const void* weights;            // packed
-  int blocks;                     // of kBlock output channels, planes counted
+  const float* valid;             // of each output channel: 0 for padding
 };
 
 // What follows the sums. Per-channel arrays are padded to whole blocks.
