@@ -6,6 +6,7 @@
 # make benchmark-accuracy   docs/results.md again: DAQ against the rules of other tools; takes hours, goes on where it stopped.
 #                  ONLY="--networks NAME,.. --configurations NAME,.. --bits 8,4 --sets Set5" measures a part
 # make readme-table   the table of README.md. Both read DATA, by default ../shared/data
+# make test-sanitizers   the native kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 
 PYTHON ?= python3
 DATA ?= ../shared/data
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint typecheck docs benchmark benchmark-accuracy readme-table clean
+.PHONY: demo test lint typecheck docs benchmark benchmark-accuracy readme-table test-sanitizers clean
 
 $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard runtime/native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +53,12 @@ benchmark-accuracy: $(VENV)/installed
 
 readme-table: $(VENV)/installed
 	$(BIN)/python -m daq_deploy.runtime.demo.readme_table README.md --data $(DATA)/images/Set5
+
+test-sanitizers:
+	mkdir -p build
+	cmake -S . -B build/sanitizers -DDAQ_SANITIZE=ON > build/sanitizers.log
+	cmake --build build/sanitizers --parallel
+	build/sanitizers/tests/native/kernels_test
 
 clean:
 	rm -rf build demo_output $(VENV)

@@ -113,7 +113,7 @@ void pack_steps(const int16_t* folded, int segments, int64_t elements, int64_t s
           const int64_t element = step * kStep + k;
           const int value = element < elements ? source[element] : 0;
           const int upper = low_bits == 0 ? value : (value + 128) >> low_bits;
-          target[output * kStep + k] = static_cast<Packed>(high ? upper : value - (upper << low_bits));
+          target[output * kStep + k] = static_cast<Packed>(high ? upper : value - upper * (1 << low_bits));
         }
       }
     }
