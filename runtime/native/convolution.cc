@@ -33,7 +33,7 @@ struct Convolution::Folded {
 };
 
 struct Convolution::Band {
-  std::vector<uint8_t> code_memory, sum_memory;
+  std::vector<uint8_t> code_memory, sum_memory, side_memory;
   std::vector<int64_t> held_rows;  // the row of the picture in each slot of the ring
   std::vector<char> valid_rows;    // whether each row of the kernel lies inside the picture
   std::vector<const uint8_t*> segments;
@@ -41,7 +41,8 @@ struct Convolution::Band {
   std::vector<float> bias;         // (1 + border pixels, padded outputs): the first inside, the others from left to right
   std::vector<int16_t> fold_scratch;
   int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
-  int32_t* sums = nullptr;
+  int32_t* sums = nullptr;       // of a chunk of pixels: (pixels, blocks, planes, kBlock)
+  int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)
   float* values = nullptr;
 };
 
@@ -80,6 +81,18 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
   segments_ = kernel_[0] * (kernel_[1] / taps_);
   elements_ = taps_ * padded_inputs_;
   steps_ = kernels.steps(elements_, format_);
+
+  // Few output channels leave most of a block idle: the taps of a kernel row take the idle places.
+  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
+  side_blocks_ = round_up(outputs_ * kernel_[1], kBlock) / kBlock;
+  if (!parameters.planar || padded_outputs_ != kBlock || taps_ != kernel_[1] || parameters.strides[1] != 1 ||
+      side_blocks_ * planes > kBlocksTogether || side_blocks_ * 2 > kernel_[1]) {
+    side_blocks_ = 0;
+  } else {
+    steps_ = kernels.steps(padded_inputs_, format_);
+    side_valid_.assign(static_cast<size_t>(side_blocks_ * kBlock), 0.0f);
+    std::fill_n(side_valid_.begin(), outputs_ * kernel_[1], 1.0f);
+  }
 
   for (int64_t output = 0; output < outputs_; ++output) {
     int64_t position = output;
@@ -173,7 +186,7 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
   folded.block_bytes = segments_ * steps_ * kStepBytes * (format_ == CodeFormat::two_planes ? 2 : 1);
   if (format_ == CodeFormat::rows) folded.block_bytes = segments_ * steps_ * kBlock * static_cast<int64_t>(sizeof(int16_t));
   const int64_t blocks = padded_outputs_ / kBlock;
-  folded.packed = aligned<uint8_t>(folded.memory, blocks * folded.block_bytes);
+  folded.packed = aligned<uint8_t>(folded.memory, std::max(blocks, side_blocks_) * folded.block_bytes);
   parallel(blocks, [&](int64_t block) {
     const auto band = bands_.take();
     fold_block(folded, block, band->fold_scratch);
@@ -208,8 +221,57 @@ void Convolution::fold_block(Folded& folded, int64_t block, std::vector<int16_t>
                     scratch.data() + (lane * segments_ * taps_ + tap) * padded_inputs_, offset);
     }
   }
+  if (side_blocks_ > 0) return pack_side_by_side(folded, scratch);
   kernels_.pack(scratch.data(), static_cast<int>(segments_), elements_, steps_, format_,
                 folded.packed + block * folded.block_bytes);
+}
+
+// The taps of a kernel row as output channels of their own: channel kx * outputs + o.
+void Convolution::pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const {
+  std::vector<int16_t> side(static_cast<size_t>(kBlock * segments_ * padded_inputs_));
+  for (int64_t block = 0; block < side_blocks_; ++block) {
+    std::fill(side.begin(), side.end(), int16_t{0});
+    for (int64_t lane = 0; lane < kBlock; ++lane) {
+      const int64_t kx = (block * kBlock + lane) / outputs_, output = (block * kBlock + lane) % outputs_;
+      if (kx >= kernel_[1]) break;
+      for (int64_t segment = 0; segment < segments_; ++segment) {
+        std::copy_n(scratch.begin() + (output * segments_ + segment) * elements_ + kx * padded_inputs_, padded_inputs_,
+                    side.begin() + (lane * segments_ + segment) * padded_inputs_);
+      }
+    }
+    kernels_.pack(side.data(), static_cast<int>(segments_), padded_inputs_, steps_, format_,
+                  folded.packed + block * folded.block_bytes);
+  }
+}
+
+// Sums of every column of a row of codes with every tap of the kernel rows by itself.
+void Convolution::sum_side_by_side(const Folded& folded, int64_t width, Band& band) const {
+  const int blocks = static_cast<int>(side_blocks_) * (format_ == CodeFormat::two_planes ? 2 : 1);
+  const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), pixel_bytes_, steps_, folded.packed,
+                                     side_valid_.data()};
+  const int64_t columns = width + kernel_[1] - 1;
+  for (int64_t x = 0; x < columns; x += kernels_.chunk) {
+    const int pixels = static_cast<int>(std::min<int64_t>(kernels_.chunk, columns - x));
+    kernels_.accumulate(accumulation, format_, x, pixels, 0, blocks, band.side_sums + x * blocks * kBlock);
+  }
+}
+
+// What `accumulate` would have given for a chunk: tap kx comes from kx columns further.
+void Convolution::add_taps(int64_t x, int pixels, Band& band) const {
+  const int64_t planes = format_ == CodeFormat::two_planes ? 2 : 1, stride = side_blocks_ * planes * kBlock;
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t plane = 0; plane < planes; ++plane) {
+      int32_t* sum = band.sums + (p * planes + plane) * kBlock;
+      std::fill_n(sum, kBlock, 0);
+      for (int64_t kx = 0; kx < kernel_[1]; ++kx) {
+        const int32_t* column = band.side_sums + (x + p + kx) * stride;
+        for (int64_t output = 0; output < outputs_; ++output) {
+          const int64_t lane = kx * outputs_ + output;
+          sum[output] += column[(lane / kBlock * planes + plane) * kBlock + lane % kBlock];
+        }
+      }
+    }
+  }
 }
 
 void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const {
@@ -296,6 +358,9 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
   band.segments.resize(static_cast<size_t>(segments_));
   band.sums = aligned<int32_t>(band.sum_memory, kLargestChunk * (kBlocksTogether + 1) * kBlock);
   band.values = reinterpret_cast<float*>(band.sums + kLargestChunk * kBlocksTogether * kBlock);
+  if (side_blocks_ > 0) {
+    band.side_sums = aligned<int32_t>(band.side_memory, (width + kernel_[1] - 1) * kBlocksTogether * kBlock);
+  }
   band.left = std::min(width, (pad + stride - 1) / stride);
   const int64_t last_inside = run.width - 1 + pad - (kernel_[1] - 1) * dilation;
   band.right = std::clamp(last_inside < 0 ? 0 : last_inside / stride + 1, band.left, width);
@@ -326,11 +391,16 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
     if (statistics != nullptr) statistics->begin_row();
     const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
                                        folded.packed, valid_.data()};
+    if (side_blocks_ > 0) sum_side_by_side(folded, width, band);
     for (int block = 0; block < blocks; block += kBlocksTogether) {
       const int together = std::min(kBlocksTogether, blocks - block);
       for (int64_t x = 0; x < width; x += kernels_.chunk) {
         const int pixels = static_cast<int>(std::min<int64_t>(kernels_.chunk, width - x));
-        kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums);
+        if (side_blocks_ > 0) {
+          add_taps(x, pixels, band);
+        } else {
+          kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums);
+        }
         finish_chunk(run, folded, row, x, pixels, block / planes, together / planes, row == first_row && x == 0, band,
                      statistics);
       }

@@ -70,6 +70,9 @@ class Convolution {
   void fold_block(Folded& folded, int64_t block, std::vector<int16_t>& scratch) const;
   void run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
                 BandStatistics* statistics) const;
+  void pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const;
+  void sum_side_by_side(const Folded& folded, int64_t width, Band& band) const;
+  void add_taps(int64_t x, int pixels, Band& band) const;
   void quantize_row(const ConvolutionRun& run, const Folded& folded, int64_t row, uint8_t* codes) const;
   void border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width, int64_t output_width,
                    Band& band) const;
@@ -88,6 +91,7 @@ class Convolution {
   int64_t padded_channels_;  // of the native output
   int64_t groups_;           // sub-pixels that lie in blocks of their own
   int64_t segments_, taps_, elements_, steps_, pixel_bytes_;
+  int64_t side_blocks_;      // of a kernel row's taps side by side, see sum_side_by_side; 0 where they are not
   CodeFormat format_;
   int largest_weight_;
   std::vector<int64_t> input_position_;   // of each input channel in a pixel of codes
@@ -95,7 +99,7 @@ class Convolution {
   std::vector<float> weights_;            // (padded outputs, segments, elements)
   std::vector<float> magnitude_;          // largest |weight| of each position of a pixel of codes
   std::vector<float> highest_;            // of each position
-  std::vector<float> bias_, slope_, valid_;
+  std::vector<float> bias_, slope_, valid_, side_valid_;
   mutable Pool<Folded> folded_;
   mutable Pool<Band> bands_;
   mutable Pool<std::vector<BandStatistics>> statistics_;

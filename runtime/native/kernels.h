@@ -10,7 +10,7 @@
 namespace daq {
 
 constexpr int kBlock = 16;             // output channels that are computed together, and the padding of native maps
-constexpr int kLargestChunk = 32;      // pixels of a row whose accumulators are kept before they are finished, at most
+constexpr int kLargestChunk = 48;      // pixels of a row whose accumulators are kept before they are finished, at most
 constexpr int kBlocksTogether = 4;     // blocks of output channels that are accumulated together
 constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
 constexpr int kSlack = 64;             // bytes that may be read past the end of a row of codes

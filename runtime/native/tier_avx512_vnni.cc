@@ -69,7 +69,7 @@ void accumulate(const Accumulation& a, CodeFormat, int64_t x, int pixels, int fi
 }  // namespace
 
 extern const Kernels kAvx512VnniKernels = {
-    Isa::avx512_vnni, 24,   format, largest_shifted_code, largest_weight, steps, quantize, largest_product, fold, pack,
+    Isa::avx512_vnni, 48,   format, largest_shifted_code, largest_weight, steps, quantize, largest_product, fold, pack,
     accumulate, leave_nothing, finish, finish_float,         accumulate_float, planar_statistics,
 };
 
