@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -76,8 +77,25 @@ def ancestors(value: ir.Value | None, stop: frozenset[ir.Value] = frozenset()) -
             pending.extend(producer.inputs)
 
 
-def dequantized_weights(node: ir.Node) -> npt.NDArray[np.float32] | None:
-    """Return the weights that a convolution's codes stand for, None where they are float."""
+@dataclass(frozen=True)
+class WeightCodes:
+    """Weights of a convolution as its graph stores them: codes * step, half a step more where levels are mid-rise."""
+
+    codes: npt.NDArray[np.int8]
+    """(O, I / groups, kH, kW)."""
+    step: npt.NDArray[np.float32]
+    """Of each output channel, (O,)."""
+    mid_rise: bool
+
+    def dequantize(self) -> npt.NDArray[np.float32]:
+        """Return the weights that the codes stand for, in the arithmetic of the graph."""
+        step = self.step.reshape(-1, *([1] * (self.codes.ndim - 1)))
+        levels = self.codes.astype(np.float32) * step
+        return levels + step / np.float32(2) if self.mid_rise else levels
+
+
+def weight_codes(node: ir.Node) -> WeightCodes | None:
+    """Return the codes of a convolution's weights, None where they are float or not stored as `QuantizeWeights` does."""
     value = node.inputs[1]
     producer = value.producer() if value is not None else None
     half_step = None
@@ -85,13 +103,20 @@ def dequantized_weights(node: ir.Node) -> npt.NDArray[np.float32] | None:
         half_step = float_constant(producer.inputs[1])
         value = producer.inputs[0]
         producer = value.producer() if value is not None else None
-    if producer is None or producer.op_type != "DequantizeLinear":
+    if producer is None or producer.op_type != "DequantizeLinear" or len(producer.inputs) != 2:
         return None
     codes, step = constant_array(producer.inputs[0]), float_constant(producer.inputs[1])
-    if codes is None or step is None:
+    if codes is None or step is None or step.shape != codes.shape[:1]:
         return None
-    levels = codes.astype(np.float32) * step.reshape(-1, *([1] * (codes.ndim - 1)))
-    return levels if half_step is None else levels + half_step
+    if half_step is not None and not np.array_equal(half_step.reshape(-1), step / np.float32(2)):
+        return None
+    return WeightCodes(codes.astype(np.int8), step, half_step is not None)
+
+
+def dequantized_weights(node: ir.Node) -> npt.NDArray[np.float32] | None:
+    """Return the weights that a convolution's codes stand for, None where they are float."""
+    weights = weight_codes(node)
+    return None if weights is None else weights.dequantize()
 
 
 def replace_value(node: ir.Node, new_value: ir.Value) -> None:
@@ -106,6 +131,7 @@ def replace_value(node: ir.Node, new_value: ir.Value) -> None:
 
 
 __all__ = [
+    "WeightCodes",
     "add_array",
     "add_initializer",
     "ancestors",
@@ -116,4 +142,5 @@ __all__ = [
     "layer_name",
     "only_consumer",
     "replace_value",
+    "weight_codes",
 ]

@@ -1,0 +1,265 @@
+"""Builds the operators of domain `daq.native`: their attributes, and the order of their inputs.
+
+A native map is float16 (N, H, W, C rounded up to 16), channels last; its statistics are float64 (N, 6, C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from daq_deploy.passes.blocks import DaqBlock
+from daq_deploy.passes.graph import WeightCodes, add_array
+
+from .epilogue import Epilogue
+from .selection import NativeConvolution
+
+NATIVE_DOMAIN = "daq.native"
+NATIVE_VERSION = 1
+
+Attribute = int | str | Sequence[int] | Sequence[float]
+
+
+@dataclass(frozen=True)
+class NativeMap:
+    """A value in the native layout."""
+
+    value: ir.Value
+    statistics: ir.Value
+    channels: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Some channels of a native map."""
+
+    map: NativeMap
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Lowest level and step of every channel, float32 (N, C), or (1, C) for all pictures."""
+
+    lo: ir.Value
+    step: ir.Value
+
+
+@dataclass(frozen=True)
+class QuantizedConvolution:
+    """Everything that a quantized convolution is built of."""
+
+    name: str
+    convolution: NativeConvolution
+    ranges: Ranges
+    sources: Sequence[Source]
+    """The channels that it reads, one source after the other."""
+    epilogue: Epilogue
+    operand: NativeMap | None
+    exact: bool
+
+
+class NodeBuilder:
+    """Adds native nodes to a graph, each before a given node, and the constants that they read."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._constants: dict[object, ir.Value] = {}
+
+    def range(self, before: ir.Node, block: DaqBlock, sources: Sequence[Source]) -> Ranges:
+        """Add the node that gives the ranges of the channels of `sources`."""
+        tail = 0.0 if block.tail is None else block.tail
+        attributes: dict[str, Attribute] = {
+            "rule": block.rule,
+            "signed": int(block.signed),
+            "range_bits": block.range_bits or 0,
+            "bits": _bits(block),
+            "tail": [float(weight) for weight in np.atleast_1d(tail)],
+        }
+        inputs = [source.map.statistics for source in sources]
+        node = self._add(before, "Range", inputs, attributes | _slices(sources), f"{block.lo.name}.native", 2)
+        return Ranges(
+            *(_named(value, f"{old.name}.native", ir.DataType.FLOAT)
+              for value, old in zip(node.outputs, (block.lo, block.step), strict=True))
+        )  # fmt: skip
+
+    def given_ranges(self, before: ir.Node, block: DaqBlock, channels: int) -> Ranges:
+        """Bring ranges that come from elsewhere than the map itself to (N, C)."""
+        shaped = []
+        for value, shape in ((block.lo, [0, channels]), (block.step, [-1, channels])):
+            target = self._constant(tuple(shape), "daq.native.range_shape", np.array(shape, np.int64))
+            node = ir.node("Reshape", [value, target], name=f"{value.name}.native")
+            self._graph.insert_before(before, node)
+            shaped.append(_named(node.outputs[0], f"{value.name}.native", ir.DataType.FLOAT))
+        return Ranges(*shaped)
+
+    def convolution(self, before: ir.Node, wanted: QuantizedConvolution) -> NativeMap:
+        """Add a quantized convolution whose output is a native map."""
+        inputs, attributes = self._quantized(wanted)
+        node = self._add(before, "Conv", inputs, attributes | {"statistics": 0}, wanted.name, 2)
+        return _map(node, wanted.epilogue.value, wanted.convolution.channels // wanted.epilogue.blocksize**2)
+
+    def planar_convolution(self, before: ir.Node, wanted: QuantizedConvolution) -> ir.Value:
+        """Add a quantized convolution whose output is planar, float32 (N, C, H, W)."""
+        inputs, attributes = self._quantized(wanted)
+        return self._add(before, "PlanarConv", inputs, attributes, wanted.name, 1).outputs[0]
+
+    def float_convolution(
+        self, before: ir.Node, convolution: NativeConvolution, epilogue: Epilogue, name: str
+    ) -> NativeMap:
+        """Add a float convolution of a planar map."""
+        assert isinstance(convolution.weights, np.ndarray)
+        node = convolution.node
+        inputs = [
+            node.inputs[0],
+            self._constant((node.inputs[1], "weight"), f"{name}.weight.native", convolution.weights),
+            self._constant((node, "bias"), f"{name}.bias.native", convolution.bias),
+            self._constant((node, "slope"), f"{name}.slope.native", epilogue.slope),
+        ]
+        attributes = _window(convolution) | {"activation": epilogue.activation, "statistics": 0}
+        return _map(self._add(before, "FloatConv", inputs, attributes, name, 2), epilogue.value, convolution.channels)
+
+    def elementwise(
+        self, before: ir.Node, source: NativeMap, epilogue: Epilogue, operand: NativeMap | None
+    ) -> NativeMap:
+        """Add an activation of a native map, an operand, or both."""
+        name = str(epilogue.nodes[-1].name)
+        slope = self._constant((epilogue.nodes, "slope"), f"{name}.slope.native", epilogue.slope)
+        attributes = _epilogue(epilogue) | {"channels": source.channels, "statistics": 0}
+        node = self._add(before, "Elementwise", [source.value, slope, self._operand(operand)], attributes, name, 2)
+        return _map(node, epilogue.value, source.channels)
+
+    def to_native(self, before: ir.Node, value: ir.Value, channels: int) -> NativeMap:
+        """Add the conversion of a planar value."""
+        return _map(
+            self._add(before, "ToNative", [value], {"statistics": 0}, f"{value.name}.to_native", 2), value, channels
+        )
+
+    def to_planar(self, source: NativeMap, name: str) -> ir.Value:
+        """Add the conversion of a native map, behind the node that gives it."""
+        node = ir.node(
+            "ToPlanar", [source.value], {"channels": source.channels}, domain=NATIVE_DOMAIN, name=f"{name}.to_planar"
+        )
+        producer = source.value.producer()
+        assert producer is not None
+        self._graph.insert_after(producer, node)
+        return node.outputs[0]
+
+    def shape(self, shape: ir.Node, source: NativeMap) -> None:
+        """Make a node Shape read the shape (N, H, W, padded C) of a native map in place of the planar one."""
+        first, last = shape.attributes.get_int("start", 0), shape.attributes.get_int("end", 4)
+        order = [0, 4, 1, 2][first:last]
+        channels = self._constant(("channels", source.channels), "daq.native.channels", np.array([source.channels]))
+        axes = self._constant(("axes", *order), "daq.native.axes", np.array(order))
+        whole = ir.node("Shape", [source.value], name=f"{shape.name}.native")
+        joined = ir.node("Concat", [whole.outputs[0], channels], {"axis": 0}, name=f"{shape.name}.sizes")
+        picked = ir.node("Gather", [joined.outputs[0], axes], name=f"{shape.name}.planar")
+        self._graph.insert_before(shape, [whole, joined, picked])
+        for node in (whole, joined, picked):
+            _named(node.outputs[0], str(node.name), ir.DataType.INT64)
+        replace_output(shape.outputs[0], picked.outputs[0])
+
+    def _quantized(self, wanted: QuantizedConvolution) -> tuple[list[ir.Value], dict[str, Attribute]]:
+        convolution, epilogue = wanted.convolution, wanted.epilogue
+        node, weights, block, name = convolution.node, convolution.weights, convolution.block, wanted.name
+        assert isinstance(weights, WeightCodes)
+        assert block is not None
+        inputs = [
+            wanted.ranges.lo,
+            wanted.ranges.step,
+            self._constant((node.inputs[1], "codes"), f"{name}.weight.codes.native", weights.codes),
+            self._constant((node.inputs[1], "step"), f"{name}.weight.step.native", weights.step),
+            self._constant((node, "bias"), f"{name}.bias.native", convolution.bias),
+            self._constant((node, "slope"), f"{name}.slope.native", epilogue.slope),
+            self._operand(wanted.operand),
+            *(source.map.value for source in wanted.sources),
+        ]
+        attributes = _slices(wanted.sources) | _window(convolution) | _epilogue(epilogue)
+        own: dict[str, Attribute] = {
+            "bits": _bits(block),
+            "mid_rise": int(weights.mid_rise),
+            "blocksize": epilogue.blocksize,
+            "mode": epilogue.mode,
+            "exact": int(wanted.exact),
+        }
+        return inputs, attributes | own
+
+    def _operand(self, operand: NativeMap | None) -> ir.Value:
+        if operand is not None:
+            return operand.value
+        return self._constant("no operand", "daq.native.no_operand", np.empty(0, np.float16))
+
+    def _constant(self, key: object, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
+        if array.size == 0 and array.dtype == np.float32:
+            key, name = "no slope", "daq.native.no_slope"
+        if key not in self._constants:
+            self._constants[key] = add_array(self._graph, name, array)
+        return self._constants[key]
+
+    def _add(
+        self,
+        before: ir.Node,
+        kind: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Attribute],
+        name: str,
+        outputs: int,
+    ) -> ir.Node:
+        node = ir.node(kind, inputs, attributes, domain=NATIVE_DOMAIN, num_outputs=outputs, name=name)
+        self._graph.insert_before(before, node)
+        return node
+
+
+def replace_output(old: ir.Value, new: ir.Value) -> None:
+    """Make every reader of a value read another one, which takes over its name, type and shape."""
+    new.type, new.shape, new.name, old.name = old.type, old.shape, old.name, None
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+def _map(node: ir.Node, value: ir.Value, channels: int) -> NativeMap:
+    """Name the outputs of a node after the planar value they stand for."""
+    native = _named(node.outputs[0], f"{value.name}.native", ir.DataType.FLOAT16)
+    return NativeMap(native, _named(node.outputs[1], f"{value.name}.statistics", ir.DataType.DOUBLE), channels)
+
+
+def _named(value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:
+    value.name, value.type = name, ir.TensorType(dtype)
+    return value
+
+
+def _bits(block: DaqBlock) -> list[int]:
+    return [int(bits) for bits in np.atleast_1d(block.bits)]
+
+
+def _slices(sources: Sequence[Source]) -> dict[str, Attribute]:
+    return {"first_channel": [source.first for source in sources], "channels": [source.count for source in sources]}
+
+
+def _window(convolution: NativeConvolution) -> dict[str, Attribute]:
+    window = convolution.window
+    return {"strides": window.strides, "pads": window.pads, "dilations": window.dilations}
+
+
+def _epilogue(epilogue: Epilogue) -> dict[str, Attribute]:
+    return {
+        "activation": epilogue.activation,
+        "operand": epilogue.operand_kind,
+        "operand_first": int(epilogue.operand_first),
+    }
+
+
+__all__ = [
+    "NATIVE_DOMAIN",
+    "NATIVE_VERSION",
+    "NativeMap",
+    "NodeBuilder",
+    "QuantizedConvolution",
+    "Ranges",
+    "Source",
+    "replace_output",
+]
