@@ -40,13 +40,17 @@ def offered_providers() -> tuple[str, ...]:
 
 def started_providers() -> tuple[str, ...]:
     """Return which of our providers run a small convolution on this machine."""
-    started = []
-    for provider in offered_providers():
-        with contextlib.suppress(ProviderError):
-            session, _ = open_session(_small_model(), onnxruntime.SessionOptions(), provider, allow_fallback=False)
-            session.run(None, {"x": np.zeros((1, 1, 4, 4), np.float32)})
-            started.append(provider)
-    return tuple(started)
+    return tuple(provider for provider in offered_providers() if why_not(provider) is None)
+
+
+def why_not(provider: str) -> str | None:
+    """Return why a provider does not run a small convolution on this machine, in one line; None where it does."""
+    try:
+        session, _ = open_session(_small_model(), onnxruntime.SessionOptions(), provider, allow_fallback=False)
+        session.run(None, {"x": np.zeros((1, 1, 4, 4), np.float32)})
+    except ProviderError as error:
+        return str(error).removeprefix(f"--provider {provider}: ")
+    return None
 
 
 def open_session(
@@ -92,6 +96,22 @@ def open_session(
     return session, ()
 
 
+def assigned_nodes(session: onnxruntime.InferenceSession) -> tuple[tuple[str, str, str], ...]:
+    """Return provider (our name for it), operator and name of every node of a session that `open_session` opened.
+
+    Raises:
+        ProviderError: the installed ONNX Runtime cannot say.
+    """
+    if not _records_assignment():
+        raise ProviderError(f"ONNX Runtime {onnxruntime.__version__} does not say where nodes run; update it")
+    ours = {theirs: name for name, theirs in EXECUTION_PROVIDERS.items()}
+    return tuple(
+        (ours.get(part.ep_name, part.ep_name), node.op_type, node.name)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+    )
+
+
 def _records_assignment() -> bool:
     return hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
 
@@ -101,20 +121,16 @@ def _open_recorded(
 ) -> tuple[onnxruntime.InferenceSession, tuple[str, ...] | None]:
     if not _records_assignment():
         return _create(model, options, providers), None
-    options.add_session_config_entry(_RECORD_ASSIGNMENT, "1")
     session = _create(model, options, providers)
-    fallen = [
-        f"{node.op_type} {node.name}".rstrip()
-        for part in session.get_provider_graph_assignment_info()
-        if part.ep_name == EXECUTION_PROVIDERS["cpu"]
-        for node in part.get_nodes()
-    ]
-    return session, tuple(fallen)
+    fallen = tuple(f"{operator} {name}".rstrip() for where, operator, name in assigned_nodes(session) if where == "cpu")
+    return session, fallen
 
 
 def _create(model: bytes, options: onnxruntime.SessionOptions, providers: list[str]) -> onnxruntime.InferenceSession:
     accelerated = providers != ["cpu"]
     requested: list[Any] = [(EXECUTION_PROVIDERS[provider], _OPTIONS[provider]) for provider in providers]
+    if _records_assignment():
+        options.add_session_config_entry(_RECORD_ASSIGNMENT, "1")
     try:
         if accelerated:
             _prepare_cuda()
@@ -169,4 +185,4 @@ def _small_model() -> bytes:
     return serialized
 
 
-__all__ = ["EXECUTION_PROVIDERS", "offered_providers", "open_session", "started_providers"]
+__all__ = ["EXECUTION_PROVIDERS", "assigned_nodes", "offered_providers", "open_session", "started_providers", "why_not"]

@@ -20,7 +20,7 @@ from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import ImageError, ModelError, OptionError, ProviderError
 
 from .model_source import add_outputs, first_line, name_of, read_model
-from .providers import EXECUTION_PROVIDERS, open_session
+from .providers import EXECUTION_PROVIDERS, assigned_nodes, open_session
 from .synthetic import smooth_image
 
 Image = npt.NDArray[np.float32]
@@ -283,6 +283,14 @@ class Session:
             fallback_nodes=self._fallback_nodes,
             native_library=None,
         )
+
+    def nodes(self) -> tuple[tuple[str, str, str], ...]:
+        """Return provider, operator and name of every node, as ONNX Runtime has assigned them.
+
+        Raises:
+            ProviderError: the installed ONNX Runtime cannot say.
+        """
+        return assigned_nodes(self._opened)
 
     def close(self) -> None:
         """Give the memory back; the session cannot run any more."""
