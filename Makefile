@@ -2,10 +2,12 @@
 # make test   set up, run every test
 # make lint   ruff and mypy --strict
 # make docs   the documentation as HTML in build/docs; a warning is an error
-# make benchmark   the network that ships, float against DAQ
+# make benchmark   docs/benchmark.md again: DAQ against float, ONNX Runtime INT8 and OpenVINO; takes hours, goes on where it
+#                  stopped. ONLY="--networks NAME,.. --sizes 320x180,.. --threads 1,2 --seconds 20" measures a part
 # make benchmark-accuracy   docs/results.md again: DAQ against the rules of other tools; takes hours, goes on where it stopped.
 #                  ONLY="--networks NAME,.. --configurations NAME,.. --bits 8,4 --sets Set5" measures a part
-# make readme-table   the table of README.md. Both read DATA, by default ../shared/data
+# make readme-table   the table of README.md. All three read DATA, by default ../shared/data
+# make test-ort-versions   DAQ files in every ONNX Runtime from the oldest that is supported to the newest; downloads them
 # make test-sanitizers   the native kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint typecheck docs benchmark benchmark-accuracy readme-table test-sanitizers clean
+.PHONY: demo test lint typecheck docs benchmark benchmark-accuracy readme-table test-ort-versions test-sanitizers clean
 
 $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard runtime/native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,11 +43,13 @@ docs: $(VENV)/installed
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
 	@echo build/docs/index.html
 
-benchmark: $(VENV)/installed
+$(VENV)/installed-benchmark: $(VENV)/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,benchmark]'
+	touch $@
+
+benchmark: $(VENV)/installed-benchmark
 	mkdir -p build
-	$(BIN)/daq-deploy export models/checkpoints/edsr_f32b8_x2.safetensors --bits 4 \
-		-o build/edsr_daq.onnx --float-output build/edsr_float.onnx --force > build/export.log
-	$(BIN)/daq-deploy benchmark build/edsr_float.onnx build/edsr_daq.onnx
+	$(BIN)/python -m daq_deploy.runtime.speed --data $(DATA) -o docs/benchmark.md --cache build/benchmark.json $(ONLY)
 
 benchmark-accuracy: $(VENV)/installed
 	mkdir -p build
@@ -53,6 +57,9 @@ benchmark-accuracy: $(VENV)/installed
 
 readme-table: $(VENV)/installed
 	$(BIN)/python -m daq_deploy.runtime.demo.readme_table README.md --data $(DATA)/images/Set5
+
+test-ort-versions: $(VENV)/installed
+	$(BIN)/python tests/ort_versions/compare.py --work build/ort_versions $(ONLY)
 
 test-sanitizers:
 	mkdir -p build

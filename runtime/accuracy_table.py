@@ -10,10 +10,9 @@ change of the quantizer that has no version of its own, remove the file.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,48 +22,22 @@ import onnxruntime
 from daq_deploy.config import FLOAT_BITS
 from daq_deploy.errors import DaqError, OptionError
 from daq_deploy.evaluation import Scores, evaluate
-from daq_deploy.files import atomic_write
 from daq_deploy.image_pairs import find_image_pairs
 
+from .choices import chosen
 from .configurations import BITS, Configuration, FloatNetwork, Network, configurations
+from .figure_cache import FigureCache
 from .images import read_picture
 from .results_document import Block, render, rewrite_section, split_document
 
 DATA_SETS = ("Set5", "Set14")
 
 
-class ScoreCache:
-    """Figures by what they depend on, kept in a file that is written after each."""
+class ScoreCache(FigureCache[Scores]):
+    """Scores by what they depend on, kept in a file."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or begin with nothing where there is none.
-
-        Raises:
-            OptionError: the file is not one of ours.
-        """
-        self._path = path
-        self._scores = self._read()
-
-    def _read(self) -> dict[str, Scores]:
-        try:
-            known = json.loads(self._path.read_text()) if self._path.exists() else {}
-            return {key: Scores(**values) for key, values in known.items()}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise OptionError(f"--cache {self._path}: is not a file of figures; remove it") from error
-
-    def get(self, key: str) -> Scores | None:
-        """Return the figures of a key, None where they are not known."""
-        return self._scores.get(key)
-
-    def put(self, key: str, scores: Scores) -> None:
-        """Keep figures, beside those that another process has put into the file since.
-
-        Raises:
-            OptionError: the file is not one of ours any more.
-        """
-        self._scores = {**self._read(), key: scores}
-        with atomic_write(self._path, force=True) as temporary:
-            temporary.write_text(json.dumps({key: asdict(scores) for key, scores in self._scores.items()}, indent=1))
+        super().__init__(path, lambda values: Scores(**values))
 
 
 @dataclass(frozen=True)
@@ -159,17 +132,6 @@ def known_blocks(networks: Sequence[Network], compared: Mapping[str, Configurati
     return blocks
 
 
-def _chosen(option: str, text: str | None, known: Sequence[str]) -> list[str]:
-    """Return the entries of a comma-separated list, in the order of `known`; all where there is no list."""
-    if text is None:
-        return list(known)
-    wanted = text.split(",")
-    for entry in wanted:
-        if entry not in known:
-            raise OptionError(f"{option} {entry}: choose from {', '.join(known)}")
-    return [entry for entry in known if entry in wanted]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m daq_deploy.runtime.accuracy_table", description=__doc__)
@@ -186,13 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         split_document(options.output)  # before an hour of measuring
         images, cache = options.data / "images", ScoreCache(options.cache)
         compared = configurations(images / "train")
-        names = _chosen("--configurations", options.configurations, list(compared))
-        bits = _chosen("--bits", options.bits, [str(number) for number in BITS])
-        data_sets = _chosen("--sets", options.sets, DATA_SETS)
+        names = chosen("--configurations", options.configurations, list(compared))
+        bits = chosen("--bits", options.bits, [str(number) for number in BITS])
+        data_sets = chosen("--sets", options.sets, DATA_SETS)
         networks = find_networks(options.data / "onnx")
-        chosen = _chosen("--networks", options.networks, [network.name for network in networks])
+        network_names = chosen("--networks", options.networks, [network.name for network in networks])
         selection = Selection(
-            networks=tuple(network for network in networks if network.name in chosen),
+            networks=tuple(network for network in networks if network.name in network_names),
             configurations={name: compared[name] for name in names},
             bits=tuple(int(number) for number in bits),
             data_sets=tuple(data_sets),

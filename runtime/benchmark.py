@@ -195,8 +195,8 @@ def measure(
         outputs = [session.run(image).shape[2:] for session, image in zip(sessions, images, strict=True)]
         runs = [session.bind(image) for session, image in zip(sessions, images, strict=True)]
         for run in runs:
-            _warm_up(run)
-        samples = _interleave(runs, duration, iterations, progress)
+            warm_up(run)
+        samples = interleave([timed(run) for run in runs], duration, iterations, progress)
         descriptions = [session.describe() for session in sessions]
     results = []
     for path, description, output, times in zip(paths, descriptions, outputs, samples, strict=True):
@@ -223,7 +223,7 @@ def measure(
     )
 
 
-def _warm_up(run: Callable[[], None]) -> None:
+def warm_up(run: Callable[[], object]) -> None:
     """Run until memory is allocated, kernels are chosen and clocks are up."""
     start = time.perf_counter()
     runs = 0
@@ -232,21 +232,37 @@ def _warm_up(run: Callable[[], None]) -> None:
         runs += 1
 
 
-def _interleave(
-    runs: Sequence[Callable[[], None]],
-    duration: float,
-    iterations: int | None,
-    progress: Callable[[float], None] | None,
+def timed(run: Callable[[], None]) -> Callable[[], float]:
+    """Return a function that runs and returns how many milliseconds that took."""
+
+    def timed_run() -> float:
+        start = time.perf_counter_ns()
+        run()
+        return (time.perf_counter_ns() - start) / 1e6
+
+    return timed_run
+
+
+def interleave(
+    runs: Sequence[Callable[[], float]],
+    duration: float = 3.0,
+    iterations: int | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> list[list[float]]:
-    """Call every function once a round and return their times in milliseconds, a list for each function."""
+    """Call every function once a round, and return the milliseconds that they return, a list for each function.
+
+    Args:
+        runs: run once and return the time.
+        duration: seconds that each runs at least.
+        iterations: rounds, instead of `duration`.
+        progress: called after every round with the fraction done, 0..1.
+    """
     samples: list[list[float]] = [[] for _ in runs]
     totals = [0.0] * len(runs)
     done = 0.0
     while done < 1:
         for index, run in enumerate(runs):
-            start = time.perf_counter_ns()
-            run()
-            elapsed = (time.perf_counter_ns() - start) / 1e6
+            elapsed = run()
             samples[index].append(elapsed)
             totals[index] += elapsed
         rounds = len(samples[0])
@@ -264,6 +280,9 @@ __all__ = [
     "Benchmark",
     "ModelResult",
     "Timing",
+    "interleave",
     "measure",
     "summarize",
+    "timed",
+    "warm_up",
 ]

@@ -40,24 +40,38 @@ def peak_memory(model: Path, height: int, width: int, provider: str = "cpu", thr
     return int(answer.stdout)
 
 
-def _resident(entry: str) -> int:
+class PeakMemory:
+    """How far the resident set of this process rises above what it is when this is made."""
+
+    def __init__(self) -> None:
+        with contextlib.suppress(OSError):
+            _RESET.write_text("5")  # the peak starts anew; where that is forbidden, loading may count a little too
+        self._before = _resident("VmRSS")
+
+    def rise(self) -> int | None:
+        """Return the bytes at the peak above those at the beginning; None on systems without /proc."""
+        peak = _resident("VmHWM")
+        return None if self._before is None or peak is None else max(0, peak - self._before)
+
+
+def _resident(entry: str) -> int | None:
     """VmRSS (now) or VmHWM (peak) in bytes; unlike ru_maxrss they do not start at the parent's peak."""
+    if not _STATUS.exists():
+        return None
     (kilobytes,) = re.findall(rf"{entry}:\s+(\d+) kB", _STATUS.read_text())
     return int(kilobytes) * 1024
 
 
 def _main() -> None:
     model, height, width, provider, threads = json.loads(sys.argv[1])
-    with contextlib.suppress(OSError):
-        _RESET.write_text("5")  # the peak starts anew; where that is forbidden, loading may count a little too
-    before = _resident("VmRSS")
+    memory = PeakMemory()
     # Fallback nodes were accepted or refused before; here only memory counts.
     session = Session(model, provider, threads, allow_fallback=True)
     session.run(smooth_image(height, width, session.value_range, session.channels))
-    print(max(0, _resident("VmHWM") - before))
+    print(memory.rise())
 
 
 if __name__ == "__main__":
     _main()
 
-__all__ = ["peak_memory"]
+__all__ = ["PeakMemory", "peak_memory"]

@@ -13,7 +13,7 @@ from daq_deploy.files import atomic_write
 
 from .machine import this_machine
 
-BEGIN, END = "<!-- accuracy table: begin -->", "<!-- accuracy table: end -->"
+BEGIN, END = MARKS = ("<!-- accuracy table: begin -->", "<!-- accuracy table: end -->")
 """The lines of the document between which the section is rewritten."""
 _UNKNOWN = "-"
 
@@ -42,12 +42,12 @@ def render(blocks: Sequence[Block]) -> str:
         lines += [
             f"### {block.network}, {block.data_set}: float {block.float_scores.psnr_y:.2f} / {_ssim(block.float_scores)}",
             "",
-            _table_line(headings),
-            _table_line(["---"] * len(headings)),
+            table_line(headings),
+            table_line(["---"] * len(headings)),
         ]
         for name, row in block.rows.items():
             cells = [_cell(row[bits], block, drops[bits]) if bits in row else _UNKNOWN for bits in columns]
-            lines.append(_table_line([name, *cells]))
+            lines.append(table_line([name, *cells]))
         lines.append("")
     machine = this_machine()
     packages = ("daq-deploy", "onnxruntime", "onnx", "onnx-ir", "numpy")
@@ -73,11 +73,12 @@ def _ssim(scores: Scores) -> str:
     return f"{scores.ssim_y:.4f}"
 
 
-def _table_line(cells: Sequence[str]) -> str:
+def table_line(cells: Sequence[str]) -> str:
+    """Return a line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
-def split_document(document: Path) -> tuple[str, str]:
+def split_document(document: Path, marks: tuple[str, str] = MARKS) -> tuple[str, str]:
     """Return what stands before and after the section, the marking lines included.
 
     Raises:
@@ -85,22 +86,23 @@ def split_document(document: Path) -> tuple[str, str]:
     """
     if not document.is_file():
         raise OptionError(f"--output {document}: no such file; the table is written into an existing document")
-    before, begin, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in rest or END in before + after:
-        raise OptionError(f"--output {document}: needs the lines {BEGIN} and {END}, once each; the table goes between")
+    first, last = marks
+    before, begin, rest = document.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
+    if not (begin and end) or first in rest or last in before + after:
+        raise OptionError(f"--output {document}: needs the lines {first} and {last}, once each; the table goes between")
     return before + begin, end + after
 
 
-def rewrite_section(document: Path, section: str) -> None:
+def rewrite_section(document: Path, section: str, marks: tuple[str, str] = MARKS) -> None:
     """Put `section` between the two marked lines of a document.
 
     Raises:
         OptionError: as `split_document`.
     """
-    before, after = split_document(document)
+    before, after = split_document(document, marks)
     with atomic_write(document, force=True) as temporary:
         temporary.write_text(f"{before}\n\n{section}\n\n{after}", encoding="utf-8")
 
 
-__all__ = ["BEGIN", "END", "Block", "render", "rewrite_section", "split_document"]
+__all__ = ["BEGIN", "END", "MARKS", "Block", "render", "rewrite_section", "split_document", "table_line"]

@@ -49,8 +49,8 @@ def test_variation_is_the_deviation_over_the_mean():
 def test_runs_are_interleaved_and_counted(monkeypatch):
     calls: list[str] = []
     done: list[float] = []
-    runs = [lambda: calls.append("A"), lambda: calls.append("B")]
-    samples = benchmark._interleave(runs, duration=100.0, iterations=4, progress=done.append)
+    runs = [benchmark.timed(lambda: calls.append("A")), benchmark.timed(lambda: calls.append("B"))]
+    samples = benchmark.interleave(runs, duration=100.0, iterations=4, progress=done.append)
     assert "".join(calls) == "ABABABAB"
     assert [len(times) for times in samples] == [4, 4]
     assert done == [0.25, 0.5, 0.75, 1.0]
@@ -65,11 +65,11 @@ def test_duration_counts_the_quickest_network(monkeypatch):
         def run() -> None:
             now[0] += seconds * 10**9
 
-        return run
+        return benchmark.timed(run)
 
-    samples = benchmark._interleave([run_of(1), run_of(3)], duration=5.0, iterations=None, progress=None)
+    samples = benchmark.interleave([run_of(1), run_of(3)], duration=5.0)
     assert samples == [[1000.0] * 5, [3000.0] * 5]
-    slow = benchmark._interleave([run_of(60)], duration=5.0, iterations=None, progress=None)
+    slow = benchmark.interleave([run_of(60)], duration=5.0)
     assert len(slow[0]) == 3
 
 
