@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from daq_deploy.passes.graph import convolutions
 from daq_deploy.passes.plan import read_layers
 from daq_deploy.probe import part_of
 from daq_deploy.validation import Picture as Probe
+from daq_deploy.validation import Validation, onnx_reference
 
 from .benchmark import Benchmark, measure
 from .executor import OrtNodeExecutor
@@ -150,7 +152,7 @@ def collect(
     networks = []
     for index, (file, model) in enumerate(zip(files, models, strict=True)):
         share = _share_of(progress, index, len(files))
-        networks.append(_network(file, model, float_path, pictures, centre, share, threads))
+        networks.append(_network(file, model, float_path, pictures, centre, share, provider, threads))
     return ReportContent(
         network=name,
         picture=pictures.description,
@@ -177,6 +179,7 @@ def _network(
     pictures: Pictures,
     centre: tuple[float, float],
     progress: Progress,
+    provider: str,
     threads: int | None,
 ) -> DaqNetwork:
     layers = read_layers(model.metadata_props.get("daq.layers", "[]"))
@@ -188,6 +191,8 @@ def _network(
     ):
         probe = part_of(session, pictures.low, pictures.description, centre)
         diagnosis = diagnose_file(model, reference, (session, float_session), probe, execute, progress)
+    open_session = partial(Session, threads=threads)
+    proof = Validation(file.path, onnx_reference(float_path), probe, open_session).run(provider)
     blocks = find_blocks(model)
     found = channel_ranges(file.path, probe, blocks, threads)
     by_node = {node: ranges for block, ranges in zip(blocks, found, strict=True) for node in block.convolutions}
@@ -199,6 +204,7 @@ def _network(
         layers=layers,
         diagnosis=diagnosis,
         ranges=tuple(by_node.get(node) for node in convolutions(model.graph)),
+        checks=tuple(level for level in proof.levels if level.outcome != "skipped"),
     )
 
 

@@ -13,6 +13,7 @@ from daq_deploy.diagnosis import Diagnosis
 from daq_deploy.evaluation import Scores
 from daq_deploy.metrics.pixels import Pixels
 from daq_deploy.passes.plan import LayerReport
+from daq_deploy.validation import Level
 
 Kind = Literal["original", "bicubic", "float", "daq"]
 
@@ -82,6 +83,8 @@ class DaqNetwork:
     diagnosis: Diagnosis
     ranges: tuple[ChannelRanges | None, ...]
     """Of what each layer reads; None where that is left float."""
+    checks: tuple[Level, ...]
+    """The levels of proof that were run."""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,8 @@ def render(content: ReportContent) -> str:
         panel=error_panel(content.networks),
         strips=[bit_strip(network, index) for index, network in enumerate(content.networks)],
         samples=[marker_sample(index) for index in range(len(content.networks))],
+        checks=sum(len(network.checks) for network in content.networks),
+        failures=sum(level.outcome == "failed" for network in content.networks for level in network.checks),
         diagnosed_on=content.networks[0].diagnosis.image,
     )
 

@@ -120,6 +120,16 @@ def test_figures_that_are_not_finite_are_left_out(content: ReportContent):
     )
 
 
+def test_checks_that_fail_are_told(content: ReportContent):
+    assert "All 2 checks passed" in render(content)
+    first, second = content.networks
+    bad = replace(second, checks=(replace(second.checks[0], outcome="failed", detail="3 of 100 codes"),))
+    text = render(replace(content, networks=(first, bad)))
+    assert "1 of 2 checks failed" in text
+    assert "failed: 3 of 100 codes" in text
+    assert "<details open>" in text
+
+
 def test_heat_maps_hold_what_was_measured(content: ReportContent):
     ranges = data_of(render(content))["networks"][0]["ranges"]
     assert ranges[0] is None
