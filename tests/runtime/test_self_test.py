@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daq_deploy.runtime import self_test
+from daq_deploy.runtime import kernel_checks, self_test
 from daq_deploy.runtime.library import INSTRUCTION_SETS, library_path
 
 OPS = Path(__file__).resolve().parents[2] / "runtime" / "native" / "ops.h"
@@ -18,7 +18,7 @@ needs_library = pytest.mark.skipif(library_path() is None, reason="this installa
 def test_every_op_of_the_library_is_checked():
     domains = {"kFunctionDomain": "daq", "kNativeDomain": "daq.native"}
     ops = re.findall(r'kName = "(\w+)";\s+static constexpr const char\* kDomain = (\w+);', OPS.read_text())
-    assert sorted(self_test.CHECKS) == sorted(f"{domains[domain]}.{name}" for name, domain in ops)
+    assert sorted(kernel_checks.CHECKS) == sorted(f"{domains[domain]}.{name}" for name, domain in ops)
 
 
 @needs_library
@@ -28,18 +28,18 @@ def test_kernels_agree_with_the_oracle(isa):
     if tier is None:
         pytest.skip(f"this machine does not have {isa}")
     assert tier.failures == ()
-    assert [check.kernel for check in tier.kernels] == list(self_test.CHECKS)
+    assert [check.kernel for check in tier.kernels] == list(kernel_checks.CHECKS)
 
 
 @needs_library
 def test_a_kernel_that_disagrees_is_found(monkeypatch):
-    real = self_test.channel_range
+    real = kernel_checks.channel_range
 
     def shifted(*arguments, **options):
         channels = real(*arguments, **options)
         return replace(channels, step=channels.step * 1.01)
 
-    monkeypatch.setattr(self_test, "channel_range", shifted)
+    monkeypatch.setattr(kernel_checks, "channel_range", shifted)
     found = {check.kernel: check for check in self_test.check_kernels()}
     assert not found["daq.ChannelRange"].passed
     assert found["daq.ChannelRange"].detail == "lo and step differ by 0.0099, 0.0001 is allowed"
@@ -48,8 +48,8 @@ def test_a_kernel_that_disagrees_is_found(monkeypatch):
 
 @needs_library
 def test_a_convolution_with_other_weights_is_found(monkeypatch):
-    real = self_test._convolve
-    monkeypatch.setattr(self_test, "_convolve", lambda planar, weight: real(planar, weight[:, :, ::-1]))
+    real = kernel_checks._convolve
+    monkeypatch.setattr(kernel_checks, "_convolve", lambda planar, weight: real(planar, weight[:, :, ::-1]))
     found = {check.kernel: check.passed for check in self_test.check_kernels()}
     assert [name for name, passed in found.items() if not passed] == [
         "daq.native.FloatConv",
