@@ -3,6 +3,7 @@
 DaqError                exit code 2: the input or an option is at fault
 ├── CheckpointError     a checkpoint that cannot be read, is not safe to read, or whose architecture is unknown
 ├── ModelError          an ONNX file that is invalid, unsafe, or cannot be quantized at all
+│   └── OutOfMemoryError    a picture for which the network needs more memory than there is
 ├── ImageError          a picture that cannot be read or written
 ├── OptionError         an option out of its range, or two that exclude each other
 ├── OutputExistsError   the output is there already and --force was not given
@@ -25,6 +26,10 @@ class CheckpointError(DaqError):
 
 class ModelError(DaqError):
     """An ONNX file is invalid, unsafe, or cannot be quantized at all."""
+
+
+class OutOfMemoryError(ModelError):
+    """The network needs more memory for a picture than there is."""
 
 
 class ImageError(DaqError):
@@ -56,6 +61,7 @@ __all__ = [
     "ImageError",
     "ModelError",
     "OptionError",
+    "OutOfMemoryError",
     "OutputExistsError",
     "ProviderError",
 ]

@@ -54,6 +54,11 @@ class PeakMemory:
         return None if self._before is None or peak is None else max(0, peak - self._before)
 
 
+def resident_memory() -> int:
+    """Return the bytes of main memory this process holds now; 0 on systems without /proc."""
+    return _resident("VmRSS") or 0
+
+
 def _resident(entry: str) -> int | None:
     """VmRSS (now) or VmHWM (peak) in bytes; unlike ru_maxrss they do not start at the parent's peak."""
     if not _STATUS.exists():
@@ -74,4 +79,4 @@ def _main() -> None:
 if __name__ == "__main__":
     _main()
 
-__all__ = ["PeakMemory", "peak_memory"]
+__all__ = ["PeakMemory", "peak_memory", "resident_memory"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ import onnx
 import onnxruntime
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.errors import ImageError, ModelError, OptionError, ProviderError
+from daq_deploy.errors import ImageError, ModelError, OptionError, OutOfMemoryError, ProviderError
 
 from .model_source import add_outputs, first_line, name_of, read_model
 from .providers import EXECUTION_PROVIDERS, assigned_nodes, open_session
@@ -70,6 +70,7 @@ class Session:
         allow_fallback: accept that nodes, or the whole network, run on the CPU instead of `provider`.
         optimization: graph optimization level: `all`, `extended`, `basic` or `disabled`.
         extra_outputs: names of tensors inside the graph that `run_outputs` shall return.
+        extra_inputs: names of all inputs beside the picture; `run_outputs` has to be given them.
 
     A session is a context manager, may be used from several threads, and is pickled as what it was opened with.
 
@@ -87,13 +88,17 @@ class Session:
         allow_fallback: bool = False,
         optimization: str = "all",
         extra_outputs: Sequence[str] = (),
+        extra_inputs: Sequence[str] = (),
     ) -> None:
         if threads is not None and threads < 1:
             raise OptionError(f"--threads {threads}: choose 1 or more")
         if optimization not in OPTIMIZATION_LEVELS:
             raise OptionError(f"optimization {optimization}: choose one of {', '.join(OPTIMIZATION_LEVELS)}")
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
-        self._arguments = (source, provider, threads, allow_fallback, optimization, tuple(extra_outputs))
+        self._arguments = (
+            *(source, provider, threads, allow_fallback, optimization),
+            *(tuple(extra_outputs), tuple(extra_inputs)),
+        )
         self.name = name_of(source)
         proto = read_model(source)
         add_outputs(proto, extra_outputs, self.name)
@@ -102,7 +107,7 @@ class Session:
         self._read_signature()
 
     def _open(self, proto: onnx.ModelProto) -> tuple[onnxruntime.InferenceSession | None, tuple[str, ...] | None]:
-        _, provider, threads, allow_fallback, optimization, _ = self._arguments
+        _, provider, threads, allow_fallback, optimization, _, _ = self._arguments
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = OPTIMIZATION_LEVELS[optimization]
         options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
@@ -135,7 +140,9 @@ class Session:
             raise ModelError(f"{self.name}: daq.value_range is {self.value_range}; it must be a positive number")
 
     def _read_signature(self) -> None:
-        inputs, outputs = self._opened.get_inputs(), self._opened.get_outputs()
+        expected = self._arguments[-1]
+        inputs = [entry for entry in self._opened.get_inputs() if entry.name not in expected]
+        outputs = self._opened.get_outputs()
         if len(inputs) != 1:
             raise ModelError(f"{self.name}: has {len(inputs)} inputs; a super-resolution network has one, the picture")
         (entry,), output = inputs, outputs[0]
@@ -193,13 +200,21 @@ class Session:
         """
         return self.run_outputs(image, [self._output_name])[self._output_name]
 
-    def run_outputs(self, image: Image, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    def run_outputs(
+        self, image: Image, names: Sequence[str] | None = None, extra: Mapping[str, npt.NDArray[Any]] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Run once and return the tensors of these names: graph outputs, or those opened with `extra_outputs`.
+
+        Args:
+            image: as `run` takes it.
+            names: None for every output.
+            extra: values of `extra_inputs`, by name.
 
         Raises:
             ImageError, ModelError: as `run`; also where a name is not an output.
         """
         known = [output.name for output in self._opened.get_outputs()]
+        names = known if names is None else list(names)
         for name in names:
             if name not in known:
                 raise ModelError(
@@ -207,7 +222,7 @@ class Session:
                 )
         self._check(image)
         try:
-            values = self._opened.run(list(names), {self._input_name: np.ascontiguousarray(image)})
+            values = self._opened.run(names, {self._input_name: np.ascontiguousarray(image), **(extra or {})})
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise self._cannot_run(image, error) from error
         return dict(zip(names, values, strict=True))
@@ -241,7 +256,10 @@ class Session:
 
     def _cannot_run(self, image: Image, error: Exception) -> ModelError:
         height, width = image.shape[2:]
-        return ModelError(f"{self.name}: cannot run on a picture of {width}x{height} pixels: {first_line(error)}")
+        reason = first_line(error)
+        # ONNX Runtime raises the same class for everything: "Failed to allocate memory", "std::bad_alloc".
+        kind = OutOfMemoryError if isinstance(error, MemoryError) or "alloc" in reason else ModelError
+        return kind(f"{self.name}: cannot run on a picture of {width}x{height} pixels: {reason}")
 
     def _check(self, image: Image) -> None:
         if not isinstance(image, np.ndarray) or image.dtype != np.float32:
@@ -269,7 +287,7 @@ class Session:
 
     def describe(self) -> SessionDescription:
         """Say what was opened and how it runs."""
-        _, _, threads, _, optimization, _ = self._arguments
+        _, _, threads, _, optimization, _, _ = self._arguments
         on_cuda = EXECUTION_PROVIDERS["cuda"] in self._opened.get_providers()
         return SessionDescription(
             model=self.name,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import Force, Output
+from .progress import progress_bar
 from .session_options import AllowFallback, Provider, Threads
 
 
@@ -20,6 +21,23 @@ def upscale(
     provider: Provider = "cpu",
     threads: Threads = None,
     allow_fallback: AllowFallback = False,
+    tile: Annotated[
+        str,
+        typer.Option(
+            "--tile",
+            metavar="auto|off|N",
+            help="Run in tiles of N pixels; auto: where memory asks for it. The output does not depend on it.",
+        ),
+    ] = "auto",
+    overlap: Annotated[
+        str,
+        typer.Option(
+            "--overlap", metavar="auto|N", help="Pixels that tiles overlap by; auto: as far as the network looks."
+        ),
+    ] = "auto",
+    max_memory: Annotated[
+        str, typer.Option("--max-memory", metavar="SIZE", help="Main memory to stay within, about: 900M, 2G.")
+    ] = "1.5G",
     force: Force = False,
 ) -> None:
     """Upscale a picture.
@@ -29,12 +47,13 @@ def upscale(
 
     Example: daq-deploy upscale photo.jpg -o photo_x2.png --model edsr_daq.onnx
     """
+    from functools import partial
+
     from rich.console import Console
 
     from daq_deploy.files import check_output
     from daq_deploy.runtime.images import check_picture_path, read_picture, write_picture
-    from daq_deploy.runtime.session import Session
-    from daq_deploy.runtime.upscale import upscale as upscale_picture
+    from daq_deploy.runtime.upscaler import Upscaler
 
     console = Console(stderr=True)
     check_output(output, force)
@@ -42,16 +61,17 @@ def upscale(
     check_picture_path(output, picture.alpha is not None)
     for note in picture.notes:
         console.print(f"{image}: {note}", highlight=False, markup=False, soft_wrap=True)
-    with Session(model, provider, threads, allow_fallback) as session:
-        height, width = picture.rgb.shape[:2]
-        nodes = session.describe().fallback_nodes
+    with Upscaler(
+        model, provider, threads, allow_fallback, tile=tile, overlap=overlap, max_memory=max_memory
+    ) as upscaler:
+        nodes = upscaler.session.describe().fallback_nodes
         if nodes is None or nodes:
             listed = "ONNX Runtime does not say which" if nodes is None else ", ".join(nodes)
             console.print(
                 f"{model}: nodes that fell back to the CPU: {listed}", highlight=False, markup=False, soft_wrap=True
             )
-        with console.status(f"Upscaling {width}x{height} pixels"):
-            larger = upscale_picture(session, picture)
+        with progress_bar() as progress:
+            larger = upscaler.upscale_picture(picture, partial(progress, "Upscaling"))
     write_picture(output, larger, force)
     height, width = larger.rgb.shape[:2]
     typer.echo(f"{output}: {width}x{height} pixels")

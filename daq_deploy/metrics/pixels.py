@@ -1,6 +1,8 @@
-"""Between 8-bit pictures and what a network reads and writes, and the part of a picture that is measured."""
+"""Between pictures of 8 or 16 bits and what a network reads and writes, and the part of a picture that is measured."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +10,15 @@ import numpy.typing as npt
 from daq_deploy.errors import ModelError
 
 Pixels = npt.NDArray[np.uint8]
+Unsigned = TypeVar("Unsigned", np.uint8, np.uint16)
+"""Pixels of 8 or 16 bits a channel."""
 Float64Array = npt.NDArray[np.float64]
 
 
-def to_network(picture: Pixels, value_range: float) -> npt.NDArray[np.float32]:
-    """Turn a uint8 picture (H, W, 3) into float32 (1, 3, H, W) in 0..value_range."""
+def to_network(picture: npt.NDArray[Unsigned], value_range: float) -> npt.NDArray[np.float32]:
+    """Turn a uint8 or uint16 picture (H, W, C) into float32 (1, C, H, W) in 0..value_range."""
     planes = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32)
-    return planes * np.float32(value_range / 255)
+    return planes * np.float32(value_range / np.iinfo(picture.dtype).max)
 
 
 def to_uint8(output: npt.NDArray[np.float32], value_range: float) -> Pixels:
@@ -25,10 +29,21 @@ def to_uint8(output: npt.NDArray[np.float32], value_range: float) -> Pixels:
     Raises:
         ModelError: some values are NaN or infinite.
     """
+    pixels: Pixels = to_pixels(output, value_range, np.dtype(np.uint8))
+    return pixels
+
+
+def to_pixels(output: npt.NDArray[np.float32], value_range: float, dtype: np.dtype[Unsigned]) -> npt.NDArray[Unsigned]:
+    """Turn a network's output (1, C, H, W) into a picture (H, W, C) of `dtype`, uint8 or uint16, as `to_uint8` does.
+
+    Raises:
+        ModelError: some values are NaN or infinite.
+    """
     if not np.isfinite(output).all():
         raise ModelError("the network gives values that are NaN or infinite")
-    values = np.rint(np.clip(output[0] * np.float32(255 / value_range), 0, 255))
-    return np.ascontiguousarray(values.astype(np.uint8).transpose(1, 2, 0))
+    highest = np.iinfo(dtype).max
+    values = np.rint(np.clip(output[0] * np.float32(highest / value_range), 0, highest))
+    return np.ascontiguousarray(values.astype(dtype).transpose(1, 2, 0))
 
 
 def y_channel(picture: Pixels) -> Float64Array:
@@ -47,4 +62,4 @@ def shave(picture: Pixels, border: int) -> Pixels:
     return picture[border : height - border, border : width - border]
 
 
-__all__ = ["Float64Array", "Pixels", "shave", "to_network", "to_uint8", "y_channel"]
+__all__ = ["Float64Array", "Pixels", "Unsigned", "shave", "to_network", "to_pixels", "to_uint8", "y_channel"]

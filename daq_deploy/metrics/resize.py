@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .pixels import Unsigned
+
 
 def _cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Keys' cubic convolution kernel, a = -0.5 (Keys 1981, equation 15)."""
@@ -41,12 +43,12 @@ def _resize_rows(image: npt.NDArray[np.float64], new_height: int, factor: float)
     return rows
 
 
-def resize_bicubic(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint8]:
-    """Resize an 8-bit picture (H, W, C), values 0..255, to (ceil(H * factor), ceil(W * factor), C)."""
+def resize_bicubic(image: npt.NDArray[Unsigned], factor: float) -> npt.NDArray[Unsigned]:
+    """Resize a uint8 or uint16 picture (H, W, C) to (ceil(H * factor), ceil(W * factor), C)."""
     height, width = (int(np.ceil(size * factor)) for size in image.shape[:2])
-    tall = _to_uint8(_resize_rows(image.astype(np.float64), height, factor))
+    tall = _rounded(_resize_rows(image.astype(np.float64), height, factor), image.dtype)
     wide = _resize_rows(tall.astype(np.float64).transpose(1, 0, 2), width, factor)
-    return _to_uint8(wide.transpose(1, 0, 2))
+    return _rounded(wide.transpose(1, 0, 2), image.dtype)
 
 
 def crop_to_multiple(image: npt.NDArray[np.uint8], multiple: int) -> npt.NDArray[np.uint8]:
@@ -55,9 +57,9 @@ def crop_to_multiple(image: npt.NDArray[np.uint8], multiple: int) -> npt.NDArray
     return image[:height, :width]
 
 
-def _to_uint8(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+def _rounded(values: npt.NDArray[np.float64], dtype: np.dtype[Unsigned]) -> npt.NDArray[Unsigned]:
     # MATLAB rounds halves away from zero; values are non-negative after the clip.
-    return np.floor(np.clip(values, 0, 255) + 0.5).astype(np.uint8)
+    return np.floor(np.clip(values, 0, np.iinfo(dtype).max) + 0.5).astype(dtype)
 
 
 __all__ = ["crop_to_multiple", "resize_bicubic"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,25 @@ class ChannelStatistics:
             total_squares=np.square(values).sum(axis=axes),
             minimum=values.min(axis=axes),
             maximum=values.max(axis=axes),
+        )
+
+    def __add__(self, other: ChannelStatistics) -> ChannelStatistics:
+        """Return the statistics over the values of both: of two parts of a picture, or of two pictures."""
+        return ChannelStatistics(
+            self.count + other.count,
+            self.positives + other.positives,
+            self.total + other.total,
+            self.total_squares + other.total_squares,
+            np.minimum(self.minimum, other.minimum),
+            np.maximum(self.maximum, other.maximum),
+        )
+
+    def reaching(self, other: ChannelStatistics) -> ChannelStatistics:
+        """Return these statistics with minimum and maximum wide enough for the values of `other` too."""
+        return replace(
+            self,
+            minimum=np.minimum(self.minimum, other.minimum),
+            maximum=np.maximum(self.maximum, other.maximum),
         )
 
     @property

@@ -35,6 +35,8 @@ class DaqBlock:
     """Lowest level of each channel, float32 (N, C, 1, 1)."""
     step: ir.Value
     """Distance between levels, float32 (N * C,)."""
+    span: ir.Value | None
+    """Distance from the lowest to the highest level, float32 (N, C, 1, 1), where bits are mixed; else None."""
     codes: ir.Value
     """uint8, (N, C, H, W), or (1, N * C, H, W) with dynamic batch; 0 to 2^bits - 1."""
     quantized: ir.Value
@@ -84,9 +86,9 @@ def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> 
         return None
     last_code = None if clip is None else constant_array(clip.inputs[2])
     bits = 8 if last_code is None else int(last_code).bit_length()
-    return DaqBlock(
-        subtraction.inputs[0], lo, step, codes, quantized, convolutions=nodes, **_settings(model, lo, nodes[0], bits)
-    )
+    span = None if minimum is None else minimum.inputs[1]
+    settings = _settings(model, lo, nodes[0], bits)
+    return DaqBlock(subtraction.inputs[0], lo, step, span, codes, quantized, convolutions=nodes, **settings)
 
 
 class _Settings(TypedDict):

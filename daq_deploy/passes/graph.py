@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
@@ -119,6 +120,12 @@ def dequantized_weights(node: ir.Node) -> npt.NDArray[np.float32] | None:
     return None if weights is None else weights.dequantize()
 
 
+def remove_unused(model: ir.Model) -> None:
+    """Remove nodes, functions and opset imports that nothing uses."""
+    for clean in (RemoveUnusedNodesPass(), RemoveUnusedFunctionsPass(), RemoveUnusedOpsetsPass()):  # type: ignore[no-untyped-call]
+        clean(model)
+
+
 def replace_value(node: ir.Node, new_value: ir.Value) -> None:
     """Make every reader of a node's only output read `new_value`, keep the name of a graph output, and remove the node."""
     old_value = node.outputs[0]
@@ -141,6 +148,7 @@ __all__ = [
     "float_constant",
     "layer_name",
     "only_consumer",
+    "remove_unused",
     "replace_value",
     "weight_codes",
 ]
