@@ -14,8 +14,8 @@ import numpy.typing as npt
 import onnx
 from PIL import Image
 
-from daq_deploy.errors import ImageError, ModelError, OptionError, OutOfMemoryError
-from daq_deploy.metrics.pixels import Unsigned, to_network, to_pixels
+from daq_deploy.errors import ImageError, OptionError, OutOfMemoryError
+from daq_deploy.metrics.pixels import Unsigned
 from daq_deploy.metrics.resize import resize_bicubic
 
 from .images import Picture, image_of, picture_of
@@ -24,6 +24,7 @@ from .model_source import read_model
 from .session import Session
 from .tile_size import SMALLEST_TILE, parse_memory
 from .tiled_network import LARGEST_MEASURED_WHOLE, Progress, TiledNetwork
+from .upscale import upscale_pixels
 
 AUTO, OFF = "auto", "off"
 _LOG = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class Upscaler:
         while True:
             try:
                 if side >= max(height, width) and height * width <= LARGEST_MEASURED_WHOLE:
-                    return self._upscale_whole(pixels)
+                    return upscale_pixels(self.session, pixels)
                 overlap = self._overlap if isinstance(self._overlap, int) else self._tiled_network.overlap
                 return self._tiled_network.upscale(pixels, side, overlap, progress)
             except OutOfMemoryError as error:
@@ -115,14 +116,6 @@ class Upscaler:
                     raise
                 side = max(SMALLEST_TILE, min(side, max(height, width)) // 2)
                 _LOG.warning("%s; going on with tiles of %d pixels", error, side)
-
-    def _upscale_whole(self, pixels: npt.NDArray[Unsigned]) -> npt.NDArray[Unsigned]:
-        session = self.session
-        output = session.run(to_network(pixels, session.value_range))
-        try:
-            return to_pixels(output, session.value_range, pixels.dtype)
-        except ModelError as error:
-            raise ModelError(f"{session.name}: {error}") from error
 
     def upscale_picture(self, picture: Picture, progress: Progress = lambda share: None) -> Picture:
         """Return a picture `scale` times as wide and as high; opacity is resized bicubically, the rest is kept.
