@@ -304,7 +304,8 @@ void Convolution::quantize_row(const ConvolutionRun& run, const Folded& folded, 
                                  folded.shift.data() + position};
     const int64_t stride = run.strides[source];
     const uint16_t* pixels = run.sources[source] + row * run.width * stride + parameters_.first_channel[source];
-    kernels_.quantize(quantizer, pixels, stride, run.width, format_, codes + position * code_bytes, pixel_bytes_);
+    kernels_.quantize(quantizer, pixels, stride, stride - parameters_.first_channel[source], run.width, format_,
+                      codes + position * code_bytes, pixel_bytes_);
     input += parameters_.channels[source];
   }
 }

@@ -94,9 +94,10 @@ struct Kernels {
   int (*largest_weight)(int largest_code, int64_t products, CodeFormat format);
   int64_t (*steps)(int64_t elements, CodeFormat format);  // of a segment of `elements` input values
 
-  // Pixels of a half-precision row to codes; `stride` and `code_stride` in elements and bytes between pixels.
-  void (*quantize)(const Quantizer&, const uint16_t* pixels, int64_t stride, int64_t count, CodeFormat, uint8_t* codes,
-                   int64_t code_stride);
+  // Pixels of a half-precision row to codes; `stride` and `code_stride` in elements and bytes between pixels, `readable`
+  // the elements of a pixel from its first channel on.
+  void (*quantize)(const Quantizer&, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count, CodeFormat,
+                   uint8_t* codes, int64_t code_stride);
 
   // Weights of 16 output channels: maximum of |weight * factor| a channel; and folding, see convolution.cc.
   float (*largest_product)(const float* weights, const float* factors, int64_t count);

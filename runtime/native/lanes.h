@@ -40,8 +40,10 @@ inline Part part_power_of_two(Part whole) { return _mm512_scalef_ps(_mm512_set1_
 inline Part part_load_half(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
-inline void part_store_half(uint16_t* p, Part v) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+inline Part part_store_half(uint16_t* p, Part v) {
+  const __m256i half = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
+  return _mm512_cvtph_ps(half);
 }
 inline void part_store_bytes(uint8_t* p, Part v) {  // values are whole numbers 0..255
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
@@ -77,8 +79,10 @@ inline Part part_power_of_two(Part whole) {  // -126 to 127
 inline Part part_load_half(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-inline void part_store_half(uint16_t* p, Part v) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+inline Part part_store_half(uint16_t* p, Part v) {
+  const __m128i half = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), half);
+  return _mm256_cvtph_ps(half);
 }
 inline __m128i words_of(Part v) {
   const __m256i whole = _mm256_cvtps_epi32(v);
@@ -136,7 +140,7 @@ inline Part part_load_half(const uint16_t* p) {
   const Part value = bits_as<Part>(magnitude) * part_set(5.192296858534828e33f);
   return bits_as<Part>(bits_as<BitPart>(value) | ((half & 0x8000u) << 16));
 }
-inline void part_store_half(uint16_t* p, Part v) {
+inline Part part_store_half(uint16_t* p, Part v) {
   const BitPart bits = bits_as<BitPart>(v);
   const BitPart sign = (bits >> 16) & 0x8000u;
   const BitPart magnitude = bits & 0x7fffffffu;
@@ -151,6 +155,7 @@ inline void part_store_half(uint16_t* p, Part v) {
   const BitPart result = bits_as<BitPart>(rounded * part_set(1.925929944387236e-34f)) >> 13;  // 2^-112
   const BitPart half = sign | result;
   for (int i = 0; i < 4; ++i) p[i] = static_cast<uint16_t>(half[i]);
+  return bits_as<Part>(bits_as<BitPart>(rounded) | (sign << 16));
 }
 inline void part_store_bytes(uint8_t* p, Part v) {
   const IntPart whole = __builtin_convertvector(v, IntPart);
@@ -192,8 +197,11 @@ inline Lanes lanes_load_half(const uint16_t* p) {
   DAQ_EACH_PART r.part[i] = part_load_half(p + i * kPartLanes);
   return r;
 }
-inline void lanes_store_half(uint16_t* p, const Lanes& a) {
-  DAQ_EACH_PART part_store_half(p + i * kPartLanes, a.part[i]);
+// Returns what was stored.
+inline Lanes lanes_store_half(uint16_t* p, const Lanes& a) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_store_half(p + i * kPartLanes, a.part[i]);
+  return r;
 }
 inline void lanes_store_bytes(uint8_t* p, const Lanes& a) {
   DAQ_EACH_PART part_store_bytes(p + i * kPartLanes, a.part[i]);

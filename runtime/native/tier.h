@@ -13,40 +13,61 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline bool is_words(CodeFormat format) { return format == CodeFormat::words || format == CodeFormat::rows; }
 
-void quantize(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t count, CodeFormat format,
-              uint8_t* codes, int64_t code_stride) {
-  const int64_t code_bytes = is_words(format) ? 2 : 1;
-  for (int64_t first = 0; first < quantizer.channels; first += kLanes) {
-    const Lanes lo = lanes_load(quantizer.lo + first);
-    const Lanes inverse_step = lanes_load(quantizer.inverse_step + first);
-    const Lanes highest = lanes_load(quantizer.highest + first);
-    const Lanes shift = lanes_load(quantizer.shift + first);
-    const Lanes zero = lanes_set(0.0f);
-    // A native map is padded to whole blocks; a slice of one may not be, and must not be read past.
-    const int64_t valid = smaller(quantizer.channels - first, kLanes);
-    const int64_t bytes = round_up(valid, 4) * code_bytes;  // the padding of the last step is written, as zeros
-    for (int64_t x = 0; x < count; ++x) {
-      uint16_t held[kLanes];
-      const uint16_t* source = pixels + x * stride + first;
-      if (valid < kLanes) {
-        std::memset(held, 0, sizeof(held));
-        std::memcpy(held, source, static_cast<size_t>(valid) * sizeof(uint16_t));
-        source = held;
-      }
-      const Lanes value = lanes_load_half(source);
-      // NaN goes to zero, as in QuantizeLinear.
-      const Lanes position = lanes_min(lanes_max((value - lo) * inverse_step, zero), highest);
-      const Lanes code = lanes_round(position) * shift;
-      uint8_t* target = codes + x * code_stride + first * code_bytes;
-      alignas(64) uint8_t whole[kLanes * 2];
-      uint8_t* written = valid < kLanes ? whole : target;
-      if (code_bytes == 1) {
-        lanes_store_bytes(written, code);
-      } else {
-        lanes_store_words(reinterpret_cast<int16_t*>(written), code);
-      }
-      if (valid < kLanes) std::memcpy(target, whole, static_cast<size_t>(bytes));
+// Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
+template <bool kWords, int kBytes>
+void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* pixels, int64_t stride, int64_t readable,
+                    int64_t count, uint8_t* codes, int64_t code_stride) {
+  const Lanes lo = lanes_load(quantizer.lo + first);
+  const Lanes inverse_step = lanes_load(quantizer.inverse_step + first);
+  const Lanes highest = lanes_load(quantizer.highest + first);
+  const Lanes shift = lanes_load(quantizer.shift + first);
+  const Lanes zero = lanes_set(0.0f);
+  uint16_t held[kLanes] = {};
+  for (int64_t x = 0; x < count; ++x) {
+    const uint16_t* source = pixels + x * stride;
+    if (readable < kLanes) {  // a slice at the end of a pixel, which must not be read past
+      std::memcpy(held, source, static_cast<size_t>(readable) * sizeof(uint16_t));
+      source = held;
     }
+    // NaN goes to zero, as in QuantizeLinear.
+    const Lanes position = lanes_min(lanes_max((lanes_load_half(source) - lo) * inverse_step, zero), highest);
+    const Lanes code = lanes_round(position) * shift;
+    alignas(64) uint8_t whole[kLanes * 2];
+    uint8_t* target = codes + x * code_stride;
+    constexpr bool kPartial = kBytes < kLanes * (kWords ? 2 : 1);
+    if constexpr (kWords) {
+      lanes_store_words(reinterpret_cast<int16_t*>(kPartial ? whole : target), code);
+    } else {
+      lanes_store_bytes(kPartial ? whole : target, code);
+    }
+    if constexpr (kPartial) std::memcpy(target, whole, kBytes);
+  }
+}
+
+template <bool kWords>
+void quantize_as(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count,
+                 uint8_t* codes, int64_t code_stride) {
+  constexpr int kSize = kWords ? 2 : 1;
+  for (int64_t first = 0; first < quantizer.channels; first += kLanes) {
+    const auto run = [&](auto block) {
+      block(quantizer, first, pixels + first, stride, readable - first, count, codes + first * kSize, code_stride);
+    };
+    // The padding of the last step is written, as zeros: highest is 0 there.
+    switch (smaller(round_up(quantizer.channels - first, 4), kLanes)) {
+      case 4: run(quantize_block<kWords, 4 * kSize>); break;
+      case 8: run(quantize_block<kWords, 8 * kSize>); break;
+      case 12: run(quantize_block<kWords, 12 * kSize>); break;
+      default: run(quantize_block<kWords, 16 * kSize>); break;
+    }
+  }
+}
+
+void quantize(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count,
+              CodeFormat format, uint8_t* codes, int64_t code_stride) {
+  if (is_words(format)) {
+    quantize_as<true>(quantizer, pixels, stride, readable, count, codes, code_stride);
+  } else {
+    quantize_as<false>(quantizer, pixels, stride, readable, count, codes, code_stride);
   }
 }
 
@@ -188,9 +209,8 @@ inline void finish_sums(const Epilogue& epilogue, const Finish& run, Sums sums_o
     }
     value = lanes_max(lanes_min(value, most), least);
     uint16_t* output = run.half_output + x * run.output_stride;
-    lanes_store_half(output, value);
+    value = lanes_store_half(output, value);
     if (statistics == nullptr) continue;
-    value = lanes_load_half(output);
     if (x == 0 && run.sets_pivot) {
       pivot = value;
       lanes_store(statistics->pivot + run.channel, pivot);
