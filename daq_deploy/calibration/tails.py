@@ -4,6 +4,9 @@ What clipping costs is not told by the squared error of the feature map: clipped
 next convolution, and weigh by where they go. So each feature map is quantized alone, with several tails, and the rest of the
 network is run on it: the tail whose output is nearest to float wins. Errors of different layers hardly interact, so that
 the best tail of each alone is the best of all.
+
+Where a smaller tail does as well it is taken: on a picture unlike those of the calibration, feature maps that grow from block
+to block are then held back by the clip, and do not need levels that no other picture uses.
 """
 
 from __future__ import annotations
@@ -23,8 +26,11 @@ from .sensitivity import PICTURES, OutputSensitivity
 TAILS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 """Tails that are tried: from the paper's clip to min-max."""
 
-SEARCHED_BITS = 7
-"""Tails are chosen up to this bit-width; at eight the clip hardly matters."""
+TOLERANCE = 0.5
+"""A smaller tail is taken where it adds less than this to the output's error, as a fraction of what a map adds on average,"""
+
+INVISIBLE = 1.5e-5
+"""and where all of them together add less than this, as a fraction of the output's variance: some 0.01 dB at 35 dB."""
 
 
 def choose_tails(
@@ -32,12 +38,12 @@ def choose_tails(
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with the tail of every layer whose activations are quantized by the `deploy` rule."""
     sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
-    chosen = dict(plan)
     readers: dict[ir.Value, list[ir.Node]] = {}
     for node, layer in plan.items():
         feature_map = node.inputs[0]
-        if layer.tail is not None and layer.activation_bits <= SEARCHED_BITS and feature_map is not None:
+        if layer.tail is not None and feature_map is not None:
             readers.setdefault(feature_map, []).append(node)
+    searches: list[Search] = []
     for index, (feature_map, nodes) in enumerate(readers.items()):
         calibration.progress("Choosing ranges", index / len(readers))
 
@@ -47,27 +53,44 @@ def choose_tails(
                 {node: {0: quantized_map(values, replace(plan[node], tail=tail), config)} for node in nodes}
             )
 
-        tail = _climb(error_with, plan[nodes[0]].tail or 0.0)
+        searches.append(Search(error_with, plan[nodes[0]].tail or 0.0))
+    variance = float(sensitivity.value(graph.outputs[0]).var(dtype=np.float64))
+    errors = sum(search.least_error for search in searches)
+    allowed = min(TOLERANCE * errors, INVISIBLE * variance) / max(len(searches), 1)
+    chosen = dict(plan)
+    for search, nodes in zip(searches, readers.values(), strict=True):
+        tail = search.smallest_tail(allowed)
         for node in nodes:
             chosen[node] = replace(plan[node], tail=tail)
     return chosen
 
 
-def _climb(error_with: Callable[[float], float], start: float) -> float:
-    """Return the tail from which neither neighbour in TAILS is better, walking from the one nearest to `start`."""
-    errors: dict[int, float] = {}
+class Search:
+    """Walks from the entry of TAILS nearest to `start` to one from which neither neighbour is better."""
 
-    def error_at(index: int) -> float:
-        if index not in errors:
-            errors[index] = error_with(TAILS[index]) if 0 <= index < len(TAILS) else np.inf
-        return errors[index]
+    def __init__(self, error_with: Callable[[float], float], start: float) -> None:
+        self._error_with, self._errors = error_with, dict[int, float]()
+        at = int(np.argmin(np.abs(np.array(TAILS) - start)))
+        while (better := min((at, at + 1, at - 1), key=self._error_at)) != at:
+            at = better
+        self._best = at
 
-    at = int(np.argmin(np.abs(np.array(TAILS) - start)))
-    while True:
-        best = min((at, at + 1, at - 1), key=error_at)
-        if best == at:
-            return TAILS[at]
-        at = best
+    @property
+    def least_error(self) -> float:
+        """Error at the best tail."""
+        return self._error_at(self._best)
+
+    def smallest_tail(self, allowed: float) -> float:
+        """Return the tail as far below the best one as the error stays within `allowed` of the least."""
+        at = self._best
+        while self._error_at(at - 1) < self.least_error + allowed:
+            at -= 1
+        return TAILS[at]
+
+    def _error_at(self, index: int) -> float:
+        if index not in self._errors:
+            self._errors[index] = self._error_with(TAILS[index]) if 0 <= index < len(TAILS) else np.inf
+        return self._errors[index]
 
 
-__all__ = ["SEARCHED_BITS", "TAILS", "choose_tails"]
+__all__ = ["INVISIBLE", "TAILS", "TOLERANCE", "Search", "choose_tails"]

@@ -15,7 +15,7 @@ from daq_deploy import DaqConfig, quantize
 from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics, without_outliers
 from daq_deploy.calibration.mixed import LEAST_BITS, MOST_BITS
 from daq_deploy.calibration.moments import moments, unfold
-from daq_deploy.calibration.tails import TAILS
+from daq_deploy.calibration.tails import TAILS, Search
 from daq_deploy.errors import ImageError, OptionError
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.passes.graph import convolutions
@@ -105,6 +105,21 @@ def test_calibrated_weights_and_ranges_are_nearer_to_float(build, tmp_path):
     assert mean_error(calibrated.to_bytes(), proto) < 0.8 * mean_error(plain.to_bytes(), proto)
     assert {layer.tail for layer in calibrated.layers if layer.activation_bits == 4} <= set(TAILS)
     onnx.checker.check_model(onnx.load_from_string(calibrated.to_bytes()), full_check=True)
+
+
+def test_the_search_finds_the_least_error_and_then_the_smallest_tail_that_does_as_well():
+    errors = dict(zip(TAILS, (9.0, 5.0, 1.2, 1.1, 1.0, 2.0, 3.0), strict=True))
+    tried: list[float] = []
+
+    def error_with(tail: float) -> float:
+        tried.append(tail)
+        return errors[tail]
+
+    search = Search(error_with, 0.5)
+    assert search.least_error == 1.0
+    assert [search.smallest_tail(allowed) for allowed in (0, 0.15, 0.3, 100)] == [0.7, 0.5, 0.3, 0.0]
+    assert len(tried) == len(set(tried))
+    assert Search(lambda tail: 0.0, 0.5).smallest_tail(0.0) == 0.5
 
 
 def test_the_same_command_gives_the_same_bytes_and_says_on_what_it_calibrated(float_path):
