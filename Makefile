@@ -61,10 +61,10 @@ readme-table: $(VENV)/installed
 test-ort-versions: $(VENV)/installed
 	$(BIN)/python tests/ort_versions/compare.py --work build/ort_versions $(ONLY)
 
-test-sanitizers:
+test-sanitizers: $(VENV)/installed
 	mkdir -p build
-	cmake -S . -B build/sanitizers -DDAQ_SANITIZE=ON > build/sanitizers.log
-	cmake --build build/sanitizers --parallel
+	$(BIN)/cmake -S . -B build/sanitizers -DDAQ_SANITIZE=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON > build/sanitizers.log
+	$(BIN)/cmake --build build/sanitizers --parallel
 	build/sanitizers/tests/native/kernels_test
 
 clean:

@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(
 
 def configure(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["cmake", "-S", str(ROOT), "-B", str(folder)],
+        ["cmake", "-S", str(ROOT), "-B", str(folder), "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON"],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
