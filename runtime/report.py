@@ -30,7 +30,7 @@ from daq_deploy.probe import part_of
 from daq_deploy.validation import Picture as Probe
 from daq_deploy.validation import Validation, onnx_reference
 
-from .benchmark import Benchmark, measure
+from .benchmark import STEADY_VARIATION, Benchmark, measure
 from .executor import OrtNodeExecutor
 from .images import read_picture
 from .machine import Machine
@@ -160,7 +160,7 @@ def collect(
         versions=tuple(versions),
         networks=tuple(networks),
         score_convention=None if high is None else f"{scale} border pixels cut, {_CONVENTION}",
-        conditions=benchmark.conditions(),
+        conditions=_conditions(benchmark),
         environment=_environment(benchmark, float_path, name),
     )
 
@@ -271,6 +271,14 @@ def _measured(benchmark: Benchmark) -> list[Measured]:
         Measured(model.file_bytes, model.timing.p50, model.timing.ratio, model.peak_memory_bytes)
         for model in benchmark.models
     ]
+
+
+def _conditions(benchmark: Benchmark) -> str:
+    varied = max(model.timing.variation for model in benchmark.models)
+    if varied <= STEADY_VARIATION:
+        return benchmark.conditions()
+    rough = f"run times varied by up to {varied:.0%}: measure again on an idle machine"
+    return f"{benchmark.conditions()}; {rough}"
 
 
 def _environment(benchmark: Benchmark, float_path: Path, name: str) -> tuple[tuple[str, str], ...]:

@@ -56,6 +56,11 @@ def run(checkpoint: Path, original: Path, folder: Path) -> None:
         daq_deploy("upscale", low_path, "--model", model, "-o", upscaled[name], "--force")
     quality = daq_deploy_json("evaluate", *models.values(), "--data", folder / "pictures", "--bicubic")
     speed = daq_deploy_json("benchmark", *models.values(), "--input", low_path)
+    page = folder / "report.html"
+    daq_deploy(
+        *("report", *models.values(), "--image", low_path, "--reference", high_folder / "boathouse.png"),
+        *("-o", page, "--force"),
+    )
 
     psnr = [f"{model['mean']['psnr_y']:.2f} dB" for model in quality["models"]]
     sizes = [f"{model['file_bytes'] / 1000:,.0f} kB" for model in speed["models"]]
@@ -85,7 +90,11 @@ def run(checkpoint: Path, original: Path, folder: Path) -> None:
     console = Console(highlight=False)
     console.print()
     console.print(table)
-    console.print(f"Look at [bold]{folder / 'side_by_side.png'}[/bold]; everything is in {folder}:", soft_wrap=True)
+    console.print(
+        f"Look at [bold]{folder / 'side_by_side.png'}[/bold], and open [bold]{page}[/bold] in a browser; "
+        f"everything is in {folder}:",
+        soft_wrap=True,
+    )
     for path in sorted(folder.iterdir()):
         console.print(f"  {path.name}{'/' if path.is_dir() else ''}")
 

@@ -81,6 +81,13 @@ def test_pictures_and_figures_are_those_of_the_networks(folder: Path):
     assert versions["bicubic"].measured is None
 
 
+def test_unsteady_times_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(report, "STEADY_VARIATION", -1)
+    assert "run times varied by up to" in collected(folder, original=None).conditions
+    monkeypatch.setattr(report, "STEADY_VARIATION", 1e9)
+    assert "varied" not in collected(folder, original=None).conditions
+
+
 def test_layers_are_in_execution_order_and_diagnosed(folder: Path):
     network = collected(folder, original=None).networks[1]
     assert [layer.name for layer in network.layers] == ["head", "a1", "b1", "a2", "b2", "close", "up", "tail"]

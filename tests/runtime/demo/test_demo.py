@@ -31,6 +31,7 @@ def test_it_leaves_what_it_promises(demo_run: tuple[Path, str]) -> None:
         "edsr_daq.onnx",
         "edsr_float.onnx",
         "pictures",
+        "report.html",
         "side_by_side.png",
         "upscaled_bicubic.png",
         "upscaled_daq.png",
@@ -52,7 +53,7 @@ def test_four_bits_are_much_nearer_to_float_than_to_bicubic(demo_run: tuple[Path
 def test_it_shows_the_commands_and_every_check_passes(demo_run: tuple[Path, str]) -> None:
     _, output = demo_run
     verbs = re.findall(r"^\$ daq-deploy (\w+)", output, re.MULTILINE)
-    assert verbs == ["export", "validate", "upscale", "upscale", "evaluate", "benchmark"]
+    assert verbs == ["export", "validate", "upscale", "upscale", "evaluate", "benchmark", "report"]
     assert "failed" not in output
 
 
