@@ -35,7 +35,7 @@ from .executor import OrtNodeExecutor
 from .images import read_picture
 from .machine import Machine
 from .session import Session
-from .upscale import upscale_pixels
+from .upscaler import Upscaler
 
 _CONVENTION = "output rounded to 8 bits, Y of BT.601 (16..235), SSIM with an 11×11 Gaussian window"
 BINS = 48
@@ -116,9 +116,9 @@ def collect(
     """
     low, high = pictures.low, pictures.high
     models = [_read_daq(file.path) for file in files]
-    with Session(float_path, provider, threads) as session:
-        scale = session.scale
-        truth = upscale_pixels(session, low)
+    with Upscaler(float_path, provider, threads) as upscaler:
+        scale = upscaler.scale
+        truth = upscaler.upscale(low)
 
     def versioned(name: str, kind: str, pixels: Pixels, measured: Measured | None) -> Version:
         if pixels.shape != truth.shape:
@@ -132,8 +132,8 @@ def collect(
     upscaled = []
     for index, file in enumerate(files):
         progress("Upscaling", index / len(files))
-        with Session(file.path, provider, threads) as session:
-            upscaled.append(upscale_pixels(session, low))
+        with Upscaler(file.path, provider, threads) as upscaler:
+            upscaled.append(upscaler.upscale(low))
     benchmark = measure(
         [float_path, *(file.path for file in files)],
         provider=provider,

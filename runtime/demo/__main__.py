@@ -56,11 +56,8 @@ def run(checkpoint: Path, original: Path, folder: Path) -> None:
         daq_deploy("upscale", low_path, "--model", model, "-o", upscaled[name], "--force")
     quality = daq_deploy_json("evaluate", *models.values(), "--data", folder / "pictures", "--bicubic")
     speed = daq_deploy_json("benchmark", *models.values(), "--input", low_path)
-    page = folder / "report.html"
-    daq_deploy(
-        *("report", *models.values(), "--image", low_path, "--reference", high_folder / "boathouse.png"),
-        *("-o", page, "--force"),
-    )
+    page, pictures = folder / "report.html", ("--image", low_path, "--reference", high_folder / "boathouse.png")
+    daq_deploy("report", *models.values(), *pictures, "-o", page, "--force")
 
     psnr = [f"{model['mean']['psnr_y']:.2f} dB" for model in quality["models"]]
     sizes = [f"{model['file_bytes'] / 1000:,.0f} kB" for model in speed["models"]]
