@@ -1,26 +1,40 @@
-"""`daq-deploy upscale`: a picture in, a larger picture out."""
+"""`daq-deploy upscale`: pictures in, larger pictures out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Force, Output
+from .options import Force
 from .progress import progress_bar
 from .session_options import AllowFallback, Provider, Threads
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from daq_deploy.runtime.folder import Summary
+    from daq_deploy.runtime.upscaler import Upscaler
+
 
 def upscale(
-    image: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP picture.", show_default=False)],
-    output: Output,
+    image: Annotated[
+        Path, typer.Argument(help="PNG, JPEG, WebP or TIFF picture, or a folder of them.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write, or folder for a folder.", show_default=False)
+    ],
     model: Annotated[
         Path, typer.Option("--model", "-m", help="ONNX file, float or DAQ, to upscale with.", show_default=False)
     ],
-    provider: Provider = "cpu",
-    threads: Threads = None,
-    allow_fallback: AllowFallback = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted: what is done is not done again.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", metavar="N", help="Pictures of a folder that are in the network at a time.")
+    ] = 1,
     tile: Annotated[
         str,
         typer.Option(
@@ -38,43 +52,112 @@ def upscale(
     max_memory: Annotated[
         str, typer.Option("--max-memory", metavar="SIZE", help="Main memory to stay within, about: 900M, 2G.")
     ] = "1.5G",
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    allow_fallback: AllowFallback = False,
     force: Force = False,
 ) -> None:
-    """Upscale a picture.
+    """Upscale a picture, or a folder of pictures.
 
-    Transparency is kept (resized bicubically), the EXIF orientation is applied. The suffix of the output chooses its
-    format: .png and .webp without loss, .jpg at quality 95.
+    Transparency is kept (resized bicubically), the EXIF orientation is applied, colour profile and metadata are kept. The
+    suffix of the output chooses its format: PNG, WebP and TIFF without loss, JPEG at quality 95. Of a folder every picture
+    keeps its name and format; manifest.jsonl in the output folder says what became of each.
 
     Example: daq-deploy upscale photo.jpg -o photo_x2.png --model edsr_daq.onnx
+
+    Example: daq-deploy upscale photos -o large --recursive --resume --model edsr_daq.onnx
     """
-    from functools import partial
+    import logging
 
     from rich.console import Console
+    from rich.logging import RichHandler
 
-    from daq_deploy.files import check_output
-    from daq_deploy.runtime.images import check_picture_path, read_picture, write_picture
+    from daq_deploy.errors import CheckFailed
     from daq_deploy.runtime.upscaler import Upscaler
 
     console = Console(stderr=True)
-    check_output(output, force)
-    picture = read_picture(image)
-    check_picture_path(output, picture.alpha is not None)
-    for note in picture.notes:
-        console.print(f"{image}: {note}", highlight=False, markup=False, soft_wrap=True)
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, markup=False)
+    logging.getLogger("daq_deploy").addHandler(handler)
     with Upscaler(
         model, provider, threads, allow_fallback, tile=tile, overlap=overlap, max_memory=max_memory
     ) as upscaler:
         nodes = upscaler.session.describe().fallback_nodes
         if nodes is None or nodes:
             listed = "ONNX Runtime does not say which" if nodes is None else ", ".join(nodes)
-            console.print(
-                f"{model}: nodes that fell back to the CPU: {listed}", highlight=False, markup=False, soft_wrap=True
-            )
-        with progress_bar() as progress:
-            larger = upscaler.upscale_picture(picture, partial(progress, "Upscaling"))
+            _say(console, f"{model}: nodes that fell back to the CPU: {listed}")
+        if not image.is_dir():
+            _upscale_file(upscaler, image, output, force, console)
+            return
+        summary = _upscale_folder(upscaler, image, output, model, recursive, resume, force, jobs, console)
+    typer.echo(_told(output, summary))
+    if summary.failed:
+        total = summary.done + len(summary.failed) + summary.skipped
+        raise CheckFailed(f"{len(summary.failed)} of {total} pictures failed; {output / 'manifest.jsonl'} says why")
+
+
+def _upscale_file(upscaler: Upscaler, image: Path, output: Path, force: bool, console: Console) -> None:
+    from functools import partial
+
+    from daq_deploy.files import check_output
+    from daq_deploy.runtime.images import check_picture_path, read_picture, write_picture
+
+    check_output(output, force)
+    picture = read_picture(image)
+    height, width = (size * upscaler.scale for size in picture.rgb.shape[:2])
+    check_picture_path(output, picture.alpha is not None, (height, width))
+    for note in picture.notes:
+        _say(console, f"{image}: {note}")
+    with progress_bar() as progress:
+        larger = upscaler.upscale_picture(picture, partial(progress, "Upscaling"))
+    del picture
     write_picture(output, larger, force)
-    height, width = larger.rgb.shape[:2]
     typer.echo(f"{output}: {width}x{height} pixels")
+
+
+def _upscale_folder(
+    upscaler: Upscaler,
+    folder: Path,
+    output: Path,
+    model: Path,
+    recursive: bool,
+    resume: bool,
+    force: bool,
+    jobs: int,
+    console: Console,
+) -> Summary:
+    from dataclasses import replace
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from daq_deploy.runtime.folder import plan_tasks, upscale_folder
+    from daq_deploy.runtime.manifest import Entry
+
+    tasks, skipped = plan_tasks(folder, output, model, recursive, resume, force)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Upscaling", total=len(tasks), rate="")
+
+        def report(entry: Entry) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, advance=1, rate="" if speed is None else f"{speed:.2f} a second")
+            if entry.error:
+                _say(console, entry.error)
+
+        summary = upscale_folder(upscaler, tasks, output, jobs, report)
+    return replace(summary, skipped=skipped)
+
+
+def _told(output: Path, summary: Summary) -> str:
+    parts = [f"{summary.done} pictures upscaled"]
+    if summary.skipped:
+        parts.append(f"{summary.skipped} were done before")
+    if summary.failed:
+        parts.append(f"{len(summary.failed)} failed")
+    return f"{output}: {', '.join(parts)}; the network took {summary.network_seconds:.1f} s"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 __all__ = ["upscale"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from daq_deploy.errors import ImageError, OptionError, OutputExistsError
-from daq_deploy.runtime import Picture, read_picture, write_picture
+from daq_deploy.runtime import Picture, deep_images, read_picture, write_picture
 
 
 def gradient(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -30,7 +31,7 @@ def png_of(depth: int, colour_type: int, rows: bytes, width: int, height: int) -
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".webp", ".PNG"])
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".PNG", ".tif"])
 @pytest.mark.parametrize("with_alpha", [False, True])
 def test_lossless_formats_round_trip(tmp_path, suffix, with_alpha):
     alpha = gradient(5, 7, 1)[..., 0] if with_alpha else None
@@ -91,6 +92,59 @@ def test_exif_orientation_is_applied(tmp_path, orientation, turned):
     np.testing.assert_array_equal(read_picture(tmp_path / "a.png").rgb, turned(gradient(3, 5)))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_pictures_are_turned_as_others_are(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(gradient(3, 5)).save(tmp_path / "a.png", exif=exif)
+    deep = gradient(3, 5).astype(np.uint16) * 257
+    data = deep_images.encode(deep, "PNG", None, exif.tobytes(), None)
+    (tmp_path / "deep.png").write_bytes(data)
+    assert (
+        read_picture(tmp_path / "deep.png").rgb.tolist()
+        == (read_picture(tmp_path / "a.png").rgb.astype(int) * 257).tolist()
+    )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_metadata_are_kept_and_fit_the_picture(tmp_path, suffix, deep):
+    exif = Image.Exif()
+    exif[0x0112], exif[271], exif[306] = 6, "Maker", "2020:01:02 03:04:05"
+    exif[34665] = {0xA002: 5, 0xA003: 3, 0x9003: "2020:01:02 03:04:05"}
+    exif[34853] = {1: "N"}
+    xmp = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(gradient(3, 5)).save(tmp_path / "a.jpg", exif=exif, xmp=xmp, icc_profile=profile)
+    picture = read_picture(tmp_path / "a.jpg")
+    assert picture.rgb.shape == (5, 3, 3)
+    pixels = np.zeros((10, 6, 3), np.uint16 if deep else np.uint8)
+    write_picture(tmp_path / f"b{suffix}", replace(picture, rgb=pixels))
+    with Image.open(tmp_path / f"b{suffix}") as image:
+        assert image.size == (6, 10)
+        found = image.getexif()
+        assert found.get(0x0112, 1) == 1
+        if not (deep and suffix == ".tif"):  # tifffile writes no EXIF directories
+            assert found[271] == "Maker"
+            assert found.get_ifd(34853)[1] == "N"
+            directory = found.get_ifd(34665)
+            assert (directory[0xA002], directory[0xA003], directory[0x9003]) == (6, 10, "2020:01:02 03:04:05")
+    again = read_picture(tmp_path / f"b{suffix}")
+    assert again.icc_profile == profile
+    assert again.xmp is not None
+    assert again.xmp.strip(b"\0") == xmp
+
+
+def test_values_of_32_bits_and_several_pages_are_refused(tmp_path):
+    Image.new("F", (4, 4)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="32 bits a channel"):
+        read_picture(tmp_path / "a.tif")
+    page = Image.new("RGB", (4, 4))
+    page.save(tmp_path / "b.tif", save_all=True, append_images=[page])
+    with pytest.raises(ImageError, match="has several pages"):
+        read_picture(tmp_path / "b.tif")
+
+
 def test_cmyk_is_converted_and_noted(tmp_path):
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
     picture = read_picture(tmp_path / "a.jpg")
@@ -99,9 +153,18 @@ def test_cmyk_is_converted_and_noted(tmp_path):
 
 
 @pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_16_bits_are_converted_and_noted(tmp_path, colour_type, channels):
+def test_16_bits_are_kept_or_converted_and_noted(tmp_path, monkeypatch, colour_type, channels):
     rows = b"".join(b"\0" + struct.pack(">H", value) * 2 * channels for value in (0, 0x1234, 0xFFFF))
     (tmp_path / "a.png").write_bytes(png_of(16, colour_type, rows, 2, 3))
+    for suffix in (".png", ".tif"):
+        picture = read_picture(tmp_path / "a.png")
+        assert picture.rgb[:, 1].tolist() == [[0] * 3, [0x1234] * 3, [0xFFFF] * 3]
+        assert (picture.alpha is not None) == (channels in (2, 4))
+        write_picture(tmp_path / f"again{suffix}", picture)
+        again = read_picture(tmp_path / f"again{suffix}")
+        assert again.rgb.tolist() == picture.rgb.tolist()
+        assert (again.alpha is None) == (picture.alpha is None)
+    monkeypatch.setattr("daq_deploy.runtime.deep_images.available", lambda: False)
     picture = read_picture(tmp_path / "a.png")
     assert picture.rgb[:, 0, 0].tolist() == [0, 0x12, 255]
     assert (picture.alpha is not None) == (channels in (2, 4))
@@ -136,13 +199,13 @@ def test_missing_foreign_and_damaged_files_are_named(tmp_path):
     for name, content in (("empty.png", b""), ("text.jpg", b"not a picture"), ("a.gif", None)):
         if content is not None:
             (tmp_path / name).write_bytes(content)
-        with pytest.raises(ImageError, match=rf"{name}: is not a PNG, JPEG or WebP picture"):
+        with pytest.raises(ImageError, match=rf"{name}: is not a PNG, JPEG, WebP or TIFF picture"):
             read_picture(tmp_path / name)
     with pytest.raises(ImageError, match="cannot be read"):
         read_picture(tmp_path)
 
 
-@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_a_truncated_picture_is_refused(tmp_path, format_name):
     stream = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(stream, format_name)
@@ -153,7 +216,7 @@ def test_a_truncated_picture_is_refused(tmp_path, format_name):
 
 
 @settings(max_examples=150, deadline=None)
-@given(format_name=st.sampled_from(["PNG", "JPEG", "WEBP"]), data=st.data())
+@given(format_name=st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF"]), data=st.data())
 def test_damaged_bytes_give_a_picture_or_one_line(tmp_path_factory: pytest.TempPathFactory, format_name, data):
     stream = io.BytesIO()
     Image.fromarray(gradient(9, 11)).save(stream, format_name)
@@ -188,8 +251,8 @@ def test_what_cannot_be_written_is_refused_and_leaves_no_file(tmp_path: Path):
     picture = Picture(gradient(2, 2), np.zeros((2, 2), np.uint8))
     with pytest.raises(OptionError, match="JPEG cannot hold the picture's transparency"):
         write_picture(tmp_path / "a.jpg", picture)
-    with pytest.raises(OptionError, match=r"a\.tif: pictures are written as \.png"):
-        write_picture(tmp_path / "a.tif", picture)
+    with pytest.raises(OptionError, match=r"a\.gif: pictures are written as \.png"):
+        write_picture(tmp_path / "a.gif", picture)
     with pytest.raises(ImageError, match="WEBP ends at 16383 a side"):
         write_picture(tmp_path / "a.webp", Picture(np.zeros((1, 16_384, 3), np.uint8)))
     assert list(tmp_path.iterdir()) == []
