@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .api import evaluate, quantize, report, validate
+    from .api import evaluate, fuse, quantize, report, validate
     from .config import DaqConfig
     from .errors import DaqError
     from .evaluation import Comparison
+    from .fusion import Fused
     from .inspection import Inspection, inspect_file
     from .quantization import Quantized
     from .runtime.benchmark import Benchmark, measure
@@ -21,12 +22,14 @@ _HOME = {
     "Comparison": "evaluation",
     "DaqConfig": "config",
     "DaqError": "errors",
+    "Fused": "fusion",
     "Inspection": "inspection",
     "Quantized": "quantization",
     "Session": "runtime.session",
     "Upscaler": "runtime.upscaler",
     "ValidationReport": "validation",
     "evaluate": "api",
+    "fuse": "api",
     "inspect_file": "inspection",
     "measure": "runtime.benchmark",
     "quantize": "api",
@@ -53,12 +56,14 @@ __all__ = [
     "Comparison",
     "DaqConfig",
     "DaqError",
+    "Fused",
     "Inspection",
     "Quantized",
     "Session",
     "Upscaler",
     "ValidationReport",
     "evaluate",
+    "fuse",
     "inspect_file",
     "measure",
     "quantize",

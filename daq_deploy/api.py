@@ -16,7 +16,25 @@ from .quantization import quantize as quantize_graph
 
 if TYPE_CHECKING:
     from .evaluation import Comparison
+    from .fusion import Fused
     from .validation import ValidationReport
+
+
+def fuse(model: str | Path | ir.Model) -> Fused:
+    """Fuse a DAQ graph: what it gives is the same network for the native library, in domain `daq.native`.
+
+    Args:
+        model: a DAQ file, or a model in memory, which is left as it is.
+
+    Raises:
+        ModelError: the file cannot be read, is fused already, or has no layer that the native kernels compute.
+
+    Example:
+        >>> fuse("edsr_daq.onnx").save("edsr_native.onnx")  # doctest: +SKIP
+    """
+    from .fusion import fuse as fuse_graph
+
+    return fuse_graph(model)
 
 
 def quantize(
@@ -74,7 +92,7 @@ def validate(
     threads: int | None = None,
     progress: Callable[[str], None] = lambda title: None,
 ) -> ValidationReport:
-    """Prove a DAQ file: against its numerics, PyTorch, every optimization level, and the float network.
+    """Prove a DAQ file: against its numerics, PyTorch, optimization levels, native kernels, and the float network.
 
     Args:
         model: the DAQ file.
@@ -117,7 +135,7 @@ def validate(
         picture, scale = picture_for(session, image), session.scale
     pairs = None if data is None else find_image_pairs(Path(data), scale, lambda path: read_picture(path).rgb)
     others = [name for name in started_providers() if name != provider]
-    validation = Validation(model, float_network, picture, partial(Session, threads=threads))
+    validation = Validation(model, float_network, picture, partial(Session, threads=threads, native=False))
     return validation.run(provider, others[0] if others else None, pairs, min_psnr, progress)
 
 
@@ -129,6 +147,7 @@ def evaluate(
     bicubic: bool = False,
     provider: str = "cpu",
     threads: int | None = None,
+    native: bool = True,
     progress: Progress = lambda title, share: None,
 ) -> Comparison:
     """Measure PSNR and SSIM of networks against high-resolution pictures, by the field's protocol.
@@ -140,6 +159,7 @@ def evaluate(
         bicubic: also measure bicubic upscaling.
         provider: `cpu` or `cuda`.
         threads: threads within a node; None leaves it to ONNX Runtime.
+        native: use the native kernels where they are installed.
         progress: told what is being done, and the share that is done.
 
     Raises:
@@ -158,7 +178,7 @@ def evaluate(
 
     paths = [Path(model) for model in models]
     with ExitStack() as stack:
-        sessions = [stack.enter_context(Session(path, provider, threads)) for path in paths]
+        sessions = [stack.enter_context(Session(path, provider, threads, native=native)) for path in paths]
         scales = [session.scale for session in sessions] if scale is None else [scale]
         if len(set(scales)) > 1:
             listed = ", ".join(f"{path.name} x{factor}" for path, factor in zip(paths, scales, strict=True))
@@ -251,4 +271,4 @@ def _titled(progress: Progress, prefix: str) -> Progress:
     return lambda title, share: progress(prefix + title, share)
 
 
-__all__ = ["evaluate", "quantize", "report", "validate"]
+__all__ = ["evaluate", "fuse", "quantize", "report", "validate"]

@@ -15,6 +15,7 @@ from .errors import ModelError
 from .files import sha256_of
 from .model_file import read_proto
 from .passes.graph import ancestors, convolutions
+from .passes.native import METADATA_KEY
 from .passes.plan import LayerReport, read_layers
 from .quantization import Quantized, quantize
 
@@ -112,6 +113,8 @@ def inspect_file(path: str | Path) -> Inspection:
     properties = {entry.key: entry.value for entry in proto.metadata_props}
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
     is_daq = "daq.config" in properties
+    if METADATA_KEY in properties:
+        raise ModelError(f"{path}: is a native graph, made by `daq-deploy fuse`; inspect the DAQ file it was made from")
     try:
         if is_daq:
             config = DaqConfig.from_json(properties["daq.config"])

@@ -153,6 +153,7 @@ def measure(
     *,
     provider: str = "cpu",
     threads: int | None = None,
+    native: bool = True,
     allow_fallback: bool = False,
     size: tuple[int, int] = (320, 180),
     picture: Pixels | None = None,
@@ -166,6 +167,7 @@ def measure(
         models: ONNX files; the first is the one the others are compared with.
         provider: `cpu` or `cuda`; on CUDA the picture lies on the device before the clock starts.
         threads: threads within a node; None leaves it to ONNX Runtime.
+        native: use the native kernels where they are installed.
         allow_fallback: accept nodes that run on the CPU.
         size: width and height of the smooth synthetic picture.
         picture: uint8 (H, W, 3) to run on instead.
@@ -185,7 +187,9 @@ def measure(
     width, height = size if picture is None else (picture.shape[1], picture.shape[0])
     with ExitStack() as stack:
         paths = [Path(model) for model in models]
-        sessions = [stack.enter_context(Session(path, provider, threads, allow_fallback)) for path in paths]
+        sessions = [
+            stack.enter_context(Session(path, provider, threads, allow_fallback, native=native)) for path in paths
+        ]
         images = [
             smooth_image(height, width, session.value_range, session.channels)
             if picture is None
@@ -210,7 +214,7 @@ def measure(
                 output_height=output[0],
                 timing=timing,
                 megapixels_per_second=output[0] * output[1] / timing.p50 / 1e3,
-                peak_memory_bytes=peak_memory(path, height, width, provider, threads),
+                peak_memory_bytes=peak_memory(path, height, width, provider, threads, native),
             )
         )
     return Benchmark(

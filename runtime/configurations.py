@@ -113,7 +113,7 @@ class DaqFile:
 
     def open(self, network: Network, bits: int, threads: int | None) -> Runner:
         quantized = quantize(network.model, self._at(bits), calibration=self.calibration)
-        return Session(quantized.to_bytes(), threads=threads)
+        return Session(quantized.to_bytes(), threads=threads, native=False)
 
     def _at(self, bits: int) -> DaqConfig:
         return replace(self.config, weight_bits=bits, activation_bits=bits)

@@ -19,7 +19,14 @@ _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 
 
-def peak_memory(model: Path, height: int, width: int, provider: str = "cpu", threads: int | None = None) -> int | None:
+def peak_memory(
+    model: Path,
+    height: int,
+    width: int,
+    provider: str = "cpu",
+    threads: int | None = None,
+    native: bool = True,
+) -> int | None:
     """Return by how many bytes opening a model and one run raise the peak of a process that has loaded everything else.
 
     Main memory only (resident set), weights included. None on systems without /proc.
@@ -29,7 +36,7 @@ def peak_memory(model: Path, height: int, width: int, provider: str = "cpu", thr
     """
     if not _STATUS.exists():
         return None
-    arguments = json.dumps([str(model), height, width, provider, threads])
+    arguments = json.dumps([str(model), height, width, provider, threads, native])
     command = [sys.executable, "-m", __name__, arguments]
     # Without PYTHONSAFEPATH, -m would import from the folder the user happens to be in.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
@@ -68,10 +75,10 @@ def _resident(entry: str) -> int | None:
 
 
 def _main() -> None:
-    model, height, width, provider, threads = json.loads(sys.argv[1])
+    model, height, width, provider, threads, native = json.loads(sys.argv[1])
     memory = PeakMemory()
     # Fallback nodes were accepted or refused before; here only memory counts.
-    session = Session(model, provider, threads, allow_fallback=True)
+    session = Session(model, provider, threads, allow_fallback=True, native=native)
     session.run(smooth_image(height, width, session.value_range, session.channels))
     print(memory.rise())
 

@@ -186,7 +186,7 @@ def _network(
     reference = read_float_of(model, float_path)
     execute = OrtNodeExecutor(model.opset_imports[""], threads)
     with (
-        Session(file.path, threads=threads) as session,
+        Session(file.path, threads=threads, native=False) as session,
         Session(model_bytes(reference), threads=threads) as float_session,
     ):
         probe = part_of(session, pictures.low, pictures.description, centre)

@@ -18,8 +18,10 @@ import onnxruntime
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import ImageError, ModelError, OptionError, OutOfMemoryError, ProviderError
+from daq_deploy.passes.native import FusedLayer
 
 from .model_source import add_outputs, first_line, name_of, read_model
+from .native_use import NativeUse, is_fused, obstacle_of, use_native
 from .providers import EXECUTION_PROVIDERS, assigned_nodes, open_session
 from .synthetic import smooth_image
 
@@ -58,6 +60,12 @@ class SessionDescription:
     """Nodes that fell back to the CPU; None where the installed ONNX Runtime cannot say."""
     native_library: str | None
     """The native kernels in use; None without."""
+    without_native: str
+    """Why no native kernels are in use; empty where they are."""
+    instruction_set: str | None
+    """Of the native kernels: amx, avx512_vnni, avx2 or portable; None without."""
+    fused_layers: tuple[FusedLayer, ...]
+    """What became of each convolution where native kernels are in use."""
 
 
 class Session:
@@ -71,6 +79,8 @@ class Session:
         optimization: graph optimization level: `all`, `extended`, `basic` or `disabled`.
         extra_outputs: names of tensors inside the graph that `run_outputs` shall return.
         extra_inputs: names of all inputs beside the picture; `run_outputs` has to be given them.
+        native: compute what can be by the native kernels: on the CPU, where they are installed, for a DAQ file, with
+            optimization `all` and without extra outputs. `describe()` says whether they are in use, or why not.
 
     A session is a context manager, may be used from several threads, and is pickled as what it was opened with.
 
@@ -89,6 +99,7 @@ class Session:
         optimization: str = "all",
         extra_outputs: Sequence[str] = (),
         extra_inputs: Sequence[str] = (),
+        native: bool = True,
     ) -> None:
         if threads is not None and threads < 1:
             raise OptionError(f"--threads {threads}: choose 1 or more")
@@ -97,17 +108,34 @@ class Session:
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
         self._arguments = (
             *(source, provider, threads, allow_fallback, optimization),
-            *(tuple(extra_outputs), tuple(extra_inputs)),
+            *(tuple(extra_outputs), tuple(extra_inputs), native),
         )
         self.name = name_of(source)
         proto = read_model(source)
         add_outputs(proto, extra_outputs, self.name)
         self._read_metadata({entry.key: entry.value for entry in proto.metadata_props})
+        self._native: NativeUse | str
+        prepared = self._prepare(proto)
+        proto, self._native = (proto, prepared) if isinstance(prepared, str) else prepared
         self._session, self._fallback_nodes = self._open(proto)
         self._read_signature()
 
+    def _prepare(self, proto: onnx.ModelProto) -> tuple[onnx.ModelProto, NativeUse] | str:
+        """Return the model for the native kernels, or why they are not used."""
+        _, provider, _, _, optimization, extra_outputs, _, native = self._arguments
+        obstacle = ""
+        if not native:
+            obstacle = "native kernels are turned off"
+        elif provider != "cpu":
+            obstacle = f"the session runs on {provider}"
+        elif optimization != "all" and not is_fused(proto):
+            obstacle = f"optimization {optimization} shows the graph as it is in the file"
+        elif extra_outputs and not is_fused(proto):
+            obstacle = "tensors inside the graph are asked for"
+        return obstacle_of(proto, self.name, obstacle) if obstacle else use_native(proto, self.name)
+
     def _open(self, proto: onnx.ModelProto) -> tuple[onnxruntime.InferenceSession | None, tuple[str, ...] | None]:
-        _, provider, threads, allow_fallback, optimization, _, _ = self._arguments
+        _, provider, threads, allow_fallback, optimization, *_ = self._arguments
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = OPTIMIZATION_LEVELS[optimization]
         options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
@@ -118,6 +146,8 @@ class Session:
         # Threads of an idle session must not take cores from the session that runs beside it.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
+            if isinstance(self._native, NativeUse):
+                options.register_custom_ops_library(str(self._native.library.path))
             return open_session(proto.SerializeToString(), options, provider, allow_fallback)
         except (OptionError, ProviderError):
             raise
@@ -140,7 +170,7 @@ class Session:
             raise ModelError(f"{self.name}: daq.value_range is {self.value_range}; it must be a positive number")
 
     def _read_signature(self) -> None:
-        expected = self._arguments[-1]
+        expected = self._arguments[-2]
         inputs = [entry for entry in self._opened.get_inputs() if entry.name not in expected]
         outputs = self._opened.get_outputs()
         if len(inputs) != 1:
@@ -285,9 +315,15 @@ class Session:
                     f"({', '.join(str(size or 'any') for size in self._input_shape)})"
                 )
 
+    @property
+    def without_native(self) -> str:
+        """Why no native kernels are in use; empty where they are."""
+        return self._native if isinstance(self._native, str) else ""
+
     def describe(self) -> SessionDescription:
         """Say what was opened and how it runs."""
-        _, _, threads, _, optimization, _, _ = self._arguments
+        _, _, threads, _, optimization, *_ = self._arguments
+        native = self._native if isinstance(self._native, NativeUse) else None
         on_cuda = EXECUTION_PROVIDERS["cuda"] in self._opened.get_providers()
         return SessionDescription(
             model=self.name,
@@ -299,7 +335,10 @@ class Session:
             quantized_convolutions=self._quantized_convolutions,
             value_range=self.value_range,
             fallback_nodes=self._fallback_nodes,
-            native_library=None,
+            native_library=None if native is None else str(native.library.path),
+            without_native=self.without_native,
+            instruction_set=None if native is None else native.library.isa,
+            fused_layers=() if native is None else native.fusion.layers,
         )
 
     def nodes(self) -> tuple[tuple[str, str, str], ...]:

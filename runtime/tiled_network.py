@@ -45,11 +45,11 @@ class TiledNetwork:
     Args:
         model: a float or DAQ network that holds its weights.
         name: what messages call it.
-        provider, threads, allow_fallback: as `Session` takes them.
+        provider, threads, allow_fallback, native: as `Session` takes them.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, name: str, provider: str, threads: int | None, allow_fallback: bool
+        self, model: onnx.ModelProto, name: str, provider: str, threads: int | None, allow_fallback: bool, native: bool
     ) -> None:
         self._source, self._name = model, name
         self._options = (provider, threads, allow_fallback)
@@ -62,7 +62,7 @@ class TiledNetwork:
         """Estimate of the memory that one run takes for each pixel of what is run."""
         self.range_names = [value.name for value in proto.graph.input[1:]]
         """Names of the ranges; none where the network has no DAQ blocks."""
-        self._session = Session(proto, *self._options, extra_inputs=self.range_names)
+        self._session = Session(proto, *self._options, extra_inputs=self.range_names, native=native)
         self._session.name = name
         self._meter: RangeMeter | None = None
 

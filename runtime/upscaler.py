@@ -44,6 +44,7 @@ class Upscaler:
             and width in pixels of the picture, 32 or more, what they overlap by not counted.
         overlap: pixels run around a tile on each side; `auto` takes the network's receptive field, at most 64.
         max_memory: bytes of main memory that the process shall not exceed, as a number, "1500M" or "1.5G". An estimate.
+        native: use the native kernels where they are installed; see `Session`.
 
     A DAQ network finds its ranges in the picture; all tiles of a picture share them, and what comes out is the same in tiles
     of every size. Pictures of more than 512 * 512 pixels, run in tiles or not, have their ranges from a sample of their
@@ -74,14 +75,16 @@ class Upscaler:
         tile: int | str = AUTO,
         overlap: int | str = AUTO,
         max_memory: int | str = "1.5G",
+        native: bool = True,
     ) -> None:
         source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
         self._arguments = (source, provider, threads, allow_fallback)
-        self._options = {"tile": tile, "overlap": overlap, "max_memory": max_memory}
+        self._options = {"tile": tile, "overlap": overlap, "max_memory": max_memory, "native": native}
         self._tile = _number("tile", tile, SMALLEST_TILE, (AUTO, OFF))
         self._overlap = _number("overlap", overlap, 0, (AUTO,))
         self._max_memory = parse_memory(str(max_memory))
-        self.session = Session(*self._arguments)
+        self._native = native
+        self.session = Session(*self._arguments, native=native)
 
     @property
     def scale(self) -> int:
@@ -149,7 +152,7 @@ class Upscaler:
     @cached_property
     def _tiled_network(self) -> TiledNetwork:
         source, provider, threads, allow_fallback = self._arguments
-        network = TiledNetwork(read_model(source), self.session.name, provider, threads, allow_fallback)
+        network = TiledNetwork(read_model(source), self.session.name, provider, threads, allow_fallback, self._native)
         if self._overlap == AUTO and network.field.radius != network.overlap:
             seen = f"{network.field.radius} pixels around" if network.field.radius else "without bound"
             because = f" ({network.field.unbounded_by})" if network.field.unbounded_by else ""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import AsJson
-from .session_options import AllowFallback, Provider, Threads
+from .session_options import AllowFallback, Native, Provider, Threads
 
 
 def benchmark(
@@ -17,6 +17,7 @@ def benchmark(
     ],
     provider: Provider = "cpu",
     threads: Threads = None,
+    native: Native = True,
     allow_fallback: AllowFallback = False,
     size: Annotated[
         str | None, typer.Option("--size", metavar="WxH", help="Size of a smooth synthetic picture; 320x180.")
@@ -60,6 +61,7 @@ def benchmark(
             models,
             provider=provider,
             threads=threads,
+            native=native,
             allow_fallback=allow_fallback,
             size=_parse_size(size or "320x180"),
             picture=None if picture is None else read_picture(picture).rgb,

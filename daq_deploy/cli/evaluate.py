@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import AsJson
-from .session_options import Provider, Threads
+from .session_options import Native, Provider, Threads
 
 
 def evaluate(
@@ -32,6 +32,7 @@ def evaluate(
     bicubic: Annotated[bool, typer.Option("--bicubic", help="Also show what bicubic upscaling reaches.")] = False,
     provider: Provider = "cpu",
     threads: Threads = None,
+    native: Native = True,
     as_json: AsJson = False,
 ) -> None:
     """Measure PSNR and SSIM of networks against high-resolution pictures, by the field's protocol.
@@ -49,7 +50,14 @@ def evaluate(
 
     with progress_bar() as progress:
         comparison = evaluate_files(
-            models, data, scale=scale, bicubic=bicubic, provider=provider, threads=threads, progress=progress
+            models,
+            data,
+            scale=scale,
+            bicubic=bicubic,
+            provider=provider,
+            threads=threads,
+            native=native,
+            progress=progress,
         )
     if as_json:
         typer.echo(comparison.to_json())

@@ -104,7 +104,11 @@ def _diagnose(path: Path, reference: Path, image: Path | None) -> Diagnosis:
 
     model = ir.from_proto(read_proto(path))
     float_model = read_float_of(model, reference)
-    with Session(path) as session, Session(model_bytes(float_model)) as float_session, progress_bar() as progress:
+    with (
+        Session(path, native=False) as session,
+        Session(model_bytes(float_model)) as float_session,
+        progress_bar() as progress,
+    ):
         execute = OrtNodeExecutor(model.opset_imports[""])
         picture = picture_for(session, image)
         return diagnose_file(model, float_model, (session, float_session), picture, execute, progress)

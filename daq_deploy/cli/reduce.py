@@ -126,7 +126,7 @@ def reduce(
     float_model = read_float(model, OPSET, value_range, res_scale)
 
     def open_quantized(quantized: Quantized) -> Session:
-        return Session(quantized.to_bytes(), threads=threads)
+        return Session(quantized.to_bytes(), threads=threads, native=False)
 
     with Session(model_bytes(float_model), threads=threads) as float_session, progress_bar() as progress:
         pixels = picture_for(float_session, image).pixels

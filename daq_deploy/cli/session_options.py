@@ -17,4 +17,11 @@ AllowFallback = Annotated[
     bool, typer.Option("--allow-fallback", help="Accept nodes that fall back to the CPU, and list them.")
 ]
 
-__all__ = ["AllowFallback", "Provider", "Threads"]
+Native = Annotated[
+    bool,
+    typer.Option(
+        "--native/--no-native", help="Run quantized layers in the native kernels, where they are installed, on the CPU."
+    ),
+]
+
+__all__ = ["AllowFallback", "Native", "Provider", "Threads"]

@@ -9,7 +9,7 @@ import typer
 
 from .options import Force
 from .progress import progress_bar
-from .session_options import AllowFallback, Provider, Threads
+from .session_options import AllowFallback, Native, Provider, Threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +55,7 @@ def upscale(
     provider: Provider = "cpu",
     threads: Threads = None,
     allow_fallback: AllowFallback = False,
+    native: Native = True,
     force: Force = False,
 ) -> None:
     """Upscale a picture, or a folder of pictures.
@@ -79,7 +80,7 @@ def upscale(
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, markup=False)
     logging.getLogger("daq_deploy").addHandler(handler)
     with Upscaler(
-        model, provider, threads, allow_fallback, tile=tile, overlap=overlap, max_memory=max_memory
+        model, provider, threads, allow_fallback, tile=tile, overlap=overlap, max_memory=max_memory, native=native
     ) as upscaler:
         nodes = upscaler.session.describe().fallback_nodes
         if nodes is None or nodes:

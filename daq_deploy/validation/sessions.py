@@ -16,6 +16,10 @@ from daq_deploy.runner import Runner
 class OutputRunner(Runner, Protocol):
     """An opened network that also returns tensors inside its graph."""
 
+    @property
+    def without_native(self) -> str:
+        """Why no native kernels are in use; empty where they are."""
+
     def run_outputs(self, image: npt.NDArray[np.float32], names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
         """Run once and return the tensors of these names."""
 
@@ -30,6 +34,7 @@ class OpenSession(Protocol):
         provider: str,
         optimization: str = "all",
         extra_outputs: Sequence[str] = (),
+        native: bool = False,
     ) -> OutputRunner:
         """Open a file or its bytes.
 
@@ -38,6 +43,7 @@ class OpenSession(Protocol):
             provider: `cpu` or `cuda`.
             optimization: graph optimization level: `disabled`, `basic`, `extended` or `all`.
             extra_outputs: names of tensors inside the graph that `run_outputs` shall return.
+            native: use the native kernels where they are installed.
         """
 
 

@@ -3,6 +3,7 @@
 1  codes of the graph against the numpy oracle, layer by layer on the same feature maps
 2  codes and output against the network quantized in PyTorch; needs a checkpoint
 3  outputs across optimization levels of ONNX Runtime
+4  output of the native kernels against that of the portable graph; needs the native library
 5  provider against provider; needs a second one
 6  the DAQ network against the float network: layers, output, benchmark pictures
 
@@ -30,6 +31,7 @@ from daq_deploy.metrics.psnr import PEAK
 from daq_deploy.model_file import model_bytes, read_proto
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.passes.graph import convolutions
+from daq_deploy.passes.native import METADATA_KEY
 from daq_deploy.passes.plan import read_layers
 
 from .codes import Quantizer, code_outputs, compare_codes, oracle
@@ -98,6 +100,10 @@ class Validation:
     def __init__(self, path: Path, reference: Reference, picture: Picture, open_session: OpenSession) -> None:
         self._path, self._reference, self._picture, self._open = path, reference, picture, open_session
         self._model = ir.from_proto(read_proto(path))
+        if METADATA_KEY in self._model.metadata_props:
+            raise ModelError(
+                f"{path}: is a native graph, made by `daq-deploy fuse`; validate the DAQ file it was made from"
+            )
         self._value_range = float(self._model.metadata_props.get("daq.value_range", PEAK))
         self._blocks = find_blocks(self._model)
         layers = read_layers(self._model.metadata_props.get("daq.layers", "[]"))
@@ -145,6 +151,8 @@ class Validation:
         levels.append(self._against_torch(provider, needed))
         progress("Optimization levels")
         levels.append(self._optimization_levels(provider, needed))
+        progress("Native kernels")
+        levels.append(self._native(needed))
         progress("Providers")
         levels.append(self._providers(provider, second_provider, needed))
         progress("Against the float network")
@@ -207,6 +215,15 @@ class Validation:
             different += sum(int((one[name] != other[name]).sum()) for name in codes)
             total += sum(one[name].size for name in codes)
         return different / total
+
+    def _native(self, least_psnr: float) -> Level:
+        title = "native kernels against the portable graph"
+        session = self._open(self._path, provider="cpu", native=True)
+        if session.without_native:
+            return Level(4, title, "skipped", session.without_native)
+        outputs = [runner.run(self._picture.pixels) for runner in (session, self._open(self._path, provider="cpu"))]
+        level = Level(4, title, "passed", "maps in half precision, other codes at rounding ties")
+        return self._with_output(level, outputs[0], outputs[1], least_psnr)
 
     def _providers(self, provider: str, second: str | None, least_psnr: float) -> Level:
         if second is None:

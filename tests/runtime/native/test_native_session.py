@@ -1,0 +1,233 @@
+"""Sessions with the native library: when it is used and what they say, many threads, many sessions, too little memory."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx_ir as ir
+import pytest
+from networks import edsr, fsrcnn, grouped, picture, rlfn
+
+from daq_deploy.config import DaqConfig
+from daq_deploy.errors import ModelError
+from daq_deploy.fusion import fuse
+from daq_deploy.metrics import psnr
+from daq_deploy.quantization import quantize
+from daq_deploy.runtime import library, native_use
+from daq_deploy.runtime.session import Session
+
+NEAREST = DaqConfig(weight_rule="nearest")
+
+needs_library = pytest.mark.skipif(
+    library.library_path() is None, reason="installed without a C++ compiler: no library"
+)
+
+
+def daq(model: onnx.ModelProto, config: DaqConfig = NEAREST) -> ir.Model:
+    return quantize(ir.from_proto(model), config).model
+
+
+def data_of(model: ir.Model) -> bytes:
+    return ir.to_proto(model).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def daq_edsr() -> bytes:
+    return data_of(daq(edsr()))
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "library_path", lambda: None)
+
+
+@needs_library
+def test_a_daq_file_runs_in_the_native_kernels_and_says_so(daq_edsr):
+    session = Session(daq_edsr, threads=1)
+    description = session.describe()
+    assert description.native_library == str(library.library_path())
+    assert description.instruction_set in ("amx", "avx512_vnni", "avx2", "portable")
+    assert (description.without_native, session.without_native) == ("", "")
+    assert [layer.kind for layer in description.fused_layers] == ["float"] + ["native"] * 7
+    assert session.scale == 2
+    portable = Session(daq_edsr, threads=1, native=False)
+    assert portable.describe().fused_layers == ()
+    assert psnr(session.run(picture(20, 24)), portable.run(picture(20, 24))) > 15  # random weights: outputs reach 1500
+
+
+@needs_library
+def test_layers_that_are_left_are_told_with_their_reason():
+    layers = Session(data_of(daq(fsrcnn())), threads=1).describe().fused_layers
+    assert [(layer.name, layer.reason) for layer in layers if layer.kind == "left"] == [
+        ("last", "transposed convolution")
+    ]
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"native": False}, "native kernels are turned off"),
+        ({"optimization": "basic"}, "optimization basic shows the graph as it is in the file"),
+        ({"extra_outputs": ["s1"]}, "tensors inside the graph are asked for"),
+    ],
+)
+def test_a_session_without_native_kernels_says_why(daq_edsr, options, reason):
+    session = Session(daq_edsr, threads=1, **options)
+    description = session.describe()
+    assert (description.native_library, description.instruction_set, description.without_native) == (None, None, reason)
+    assert session.run(picture(8, 9)).shape == (1, 3, 16, 18)
+
+
+def test_a_float_file_has_no_use_for_native_kernels():
+    assert Session(edsr(), threads=1).without_native
+
+
+def test_without_the_library_a_daq_file_runs_all_the_same(daq_edsr, no_library):
+    session = Session(daq_edsr, threads=1)
+    assert "has no native library" in session.without_native
+    assert session.run(picture(8, 9)).shape == (1, 3, 16, 18)
+
+
+@pytest.mark.parametrize(("options", "reason"), [({}, "has no native library"), ({"native": False}, "are turned off")])
+def test_a_fused_file_says_what_it_needs(options, reason, no_library):
+    proto = ir.to_proto(fuse(daq(edsr())).model)
+    with pytest.raises(ModelError, match=rf"is a native graph, which needs .*{reason}.*DAQ file") as error:
+        Session(proto, **options)
+    assert "\n" not in str(error.value)
+
+
+@needs_library
+def test_a_fused_file_runs_and_tells_what_it_is(daq_edsr):
+    session = Session(ir.to_proto(fuse(daq(edsr())).model), threads=1)
+    np.testing.assert_array_equal(session.run(picture(8, 9)), Session(daq_edsr, threads=1).run(picture(8, 9)))
+    assert session.describe().fused_layers == Session(daq_edsr, threads=1).describe().fused_layers
+
+
+@needs_library
+def test_a_fused_file_with_damaged_metadata_is_refused():
+    proto = ir.to_proto(fuse(daq(edsr())).model)
+    onnx.helper.set_model_props(proto, {"daq.native": "{"})
+    with pytest.raises(ModelError, match="metadata are damaged"):
+        Session(proto)
+
+
+def test_a_library_of_another_interface_is_not_used(daq_edsr, monkeypatch):
+    monkeypatch.setattr(native_use, "native_library", lambda: "the native library has interface 1, this code needs 2")
+    assert "interface 1" in Session(daq_edsr, threads=1).without_native
+
+
+def test_a_file_that_is_no_library_is_not_used(tmp_path, monkeypatch):
+    broken = tmp_path / library.FILE_NAME
+    broken.write_bytes(b"no library")
+    monkeypatch.setattr(library, "library_path", lambda: broken)
+    found = library.native_library()
+    assert isinstance(found, str)
+    assert "does not load" in found
+
+
+@needs_library
+def test_a_network_of_which_nothing_is_native_keeps_native_ranges():
+    model = daq(grouped(), replace(NEAREST, include="deep|two"))
+    session = Session(data_of(model), threads=1)
+    assert session.without_native == ""
+    found = session.run(picture(12, 13))
+    truth = Session(data_of(model), threads=1, native=False).run(picture(12, 13))
+    assert np.square(found - truth).sum() < 1e-4 * np.square(truth).sum()
+
+
+@needs_library
+def test_a_batch_gives_what_its_pictures_give_alone():
+    session = Session(data_of(daq(edsr(), replace(NEAREST, dynamic_batch=True))), threads=1)
+    images = picture(9, 11, images=3)
+    together = session.run(images)
+    for image, found in zip(images, together, strict=True):
+        np.testing.assert_array_equal(session.run(image[None])[0], found)
+
+
+@needs_library
+def test_a_native_session_is_pickled_as_what_it_was_opened_with(daq_edsr):
+    for native in (True, False):
+        session = Session(daq_edsr, threads=1, native=native)
+        again = pickle.loads(pickle.dumps(session))
+        assert again.describe() == session.describe()
+        np.testing.assert_array_equal(again.run(picture(5, 6)), session.run(picture(5, 6)))
+
+
+@needs_library
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_session_is_used_from_eight_threads_at_once(threads):
+    session = Session(data_of(daq(rlfn())), threads=threads)
+    pictures = [picture(20 + index, 41 - index) for index in range(8)]
+    expected = [session.run(image) for image in pictures]
+    fresh = Session(data_of(daq(rlfn())), threads=threads)  # its kernels are built by whoever comes first
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for found, truth in zip(pool.map(fresh.run, pictures), expected, strict=True):
+                np.testing.assert_array_equal(found, truth)
+
+
+@needs_library
+def test_threads_change_nothing(daq_edsr):
+    one, two = (Session(daq_edsr, threads=threads).run(picture(37, 41)) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+def resident() -> int:
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+@needs_library
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_hundred_sessions_leave_nothing_behind(daq_edsr):
+    def open_and_run(times: int) -> None:
+        for _ in range(times):
+            with Session(daq_edsr, threads=1) as session:
+                session.run(picture(24, 20))
+
+    open_and_run(30)
+    before = resident()
+    open_and_run(100)
+    assert resident() - before < 12e6
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+import numpy as np
+from daq_deploy.errors import ModelError
+from daq_deploy.runtime.session import Session
+session = Session(sys.argv[1], threads=1)
+session.run(np.zeros((1, 3, 8, 8), np.float32))
+image = np.zeros((1, 3, 2000, 2000), np.float32)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)
+try:
+    session.run(image)
+except ModelError as error:
+    print(error)
+print(session.run(np.zeros((1, 3, 8, 8), np.float32)).shape)
+"""
+
+
+@needs_library
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_too_little_memory_is_an_error_that_names_the_operator(daq_edsr, tmp_path):
+    path = tmp_path / "daq.onnx"
+    path.write_bytes(daq_edsr)
+    found = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, str(path)], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    message, shape = found.stdout.splitlines()
+    assert "cannot run on a picture of 2000x2000 pixels" in message
+    assert "Conv" in message
+    assert shape == "(1, 3, 16, 16)"  # the session is still good
