@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from daq_deploy.errors import DaqError, ModelError
+from daq_deploy.ops import DOMAIN
 from daq_deploy.passes.native import METADATA_KEY, NATIVE_DOMAIN, FuseNative, Fusion
 
 from .library import NativeLibrary, load_library
@@ -25,6 +26,11 @@ class NativeUse:
 def is_fused(model: onnx.ModelProto) -> bool:
     """Return whether a model has native nodes, and runs with the native library alone."""
     return any(entry.domain == NATIVE_DOMAIN for entry in model.opset_import)
+
+
+def range_names(model: onnx.ModelProto) -> set[str]:
+    """Return the names of the ranges that nodes of the main graph give: tensors that the native kernels give too."""
+    return {name for node in model.graph.node if node.domain == DOMAIN for name in node.output}
 
 
 def use_native(model: onnx.ModelProto, name: str) -> tuple[onnx.ModelProto, NativeUse] | str:
@@ -68,4 +74,4 @@ def obstacle_of(model: onnx.ModelProto, name: str, obstacle: str) -> str:
     return obstacle
 
 
-__all__ = ["NativeUse", "is_fused", "obstacle_of", "use_native"]
+__all__ = ["NativeUse", "is_fused", "obstacle_of", "range_names", "use_native"]

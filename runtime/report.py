@@ -218,7 +218,7 @@ def channel_ranges(
         for value in (block.feature_map, block.lo, block.step)
         if not value.is_graph_input()
     ]
-    with Session(path, threads=threads, extra_outputs=list(dict.fromkeys(names))) as session:
+    with Session(path, threads=threads, extra_outputs=list(dict.fromkeys(names)), native=False) as session:
         values = session.run_outputs(probe.pixels, list(dict.fromkeys(names)))
     return [
         _ranges_of(

@@ -21,7 +21,7 @@ from daq_deploy.errors import ImageError, ModelError, OptionError, OutOfMemoryEr
 from daq_deploy.passes.native import FusedLayer
 
 from .model_source import add_outputs, first_line, name_of, read_model
-from .native_use import NativeUse, is_fused, obstacle_of, use_native
+from .native_use import NativeUse, is_fused, obstacle_of, range_names, use_native
 from .providers import EXECUTION_PROVIDERS, assigned_nodes, open_session
 from .synthetic import smooth_image
 
@@ -80,7 +80,8 @@ class Session:
         extra_outputs: names of tensors inside the graph that `run_outputs` shall return.
         extra_inputs: names of all inputs beside the picture; `run_outputs` has to be given them.
         native: compute what can be by the native kernels: on the CPU, where they are installed, for a DAQ file, with
-            optimization `all` and without extra outputs. `describe()` says whether they are in use, or why not.
+            optimization `all` and without extra outputs other than ranges. `describe()` says whether they are in use, or
+            why not.
 
     A session is a context manager, may be used from several threads, and is pickled as what it was opened with.
 
@@ -130,7 +131,7 @@ class Session:
             obstacle = f"the session runs on {provider}"
         elif optimization != "all" and not is_fused(proto):
             obstacle = f"optimization {optimization} shows the graph as it is in the file"
-        elif extra_outputs and not is_fused(proto):
+        elif not is_fused(proto) and not set(extra_outputs) <= range_names(proto):
             obstacle = "tensors inside the graph are asked for"
         return obstacle_of(proto, self.name, obstacle) if obstacle else use_native(proto, self.name)
 

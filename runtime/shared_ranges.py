@@ -76,7 +76,7 @@ class RangeMeter:
     Args:
         model: a DAQ network that holds its weights.
         name: what messages call it.
-        provider, threads, allow_fallback: as `Session` takes them.
+        provider, threads, allow_fallback, native: as `Session` takes them.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class RangeMeter:
         provider: str = "cpu",
         threads: int | None = None,
         allow_fallback: bool = False,
+        native: bool = True,
     ) -> None:
         graph_model: ir.Model = ir.from_proto(model)
         self._blocks = find_blocks(graph_model)
@@ -93,7 +94,9 @@ class RangeMeter:
         self._names = [{kind: str(value.name) for kind, value in range_values(block).items()} for block in self._blocks]
         MeasureStatistics()(graph_model)
         self._outputs = [str(value.name) for value in graph_model.graph.outputs[1:]]
-        self._session = Session(ir.to_proto(graph_model), provider, threads, allow_fallback, extra_inputs=[WINDOW])
+        self._session = Session(
+            ir.to_proto(graph_model), provider, threads, allow_fallback, extra_inputs=[WINDOW], native=native
+        )
         self._session.name = name
 
     def measure(self, picture: Image, window: Window) -> list[ChannelStatistics]:

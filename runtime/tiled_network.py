@@ -52,7 +52,7 @@ class TiledNetwork:
         self, model: onnx.ModelProto, name: str, provider: str, threads: int | None, allow_fallback: bool, native: bool
     ) -> None:
         self._source, self._name = model, name
-        self._options = (provider, threads, allow_fallback)
+        self._options, self._native = (provider, threads, allow_fallback), native
         exposed: ir.Model = ir.from_proto(model)
         ExposeRanges()(exposed)
         self.field = receptive_field(exposed.graph)
@@ -108,7 +108,7 @@ class TiledNetwork:
     def _ranges(self, pixels: npt.NDArray[Unsigned]) -> Ranges:
         whole = Window(0, 0, pixels.shape[0], pixels.shape[1])
         if whole.height * whole.width <= LARGEST_MEASURED_WHOLE:
-            with Session(self._source, *self._options, extra_outputs=self.range_names) as session:
+            with Session(self._source, *self._options, extra_outputs=self.range_names, native=self._native) as session:
                 return session.run_outputs(self._input(pixels, whole), self.range_names)
         return self._sampled_ranges(pixels)
 
@@ -117,7 +117,7 @@ class TiledNetwork:
         sample = choose_sample(pixels, _SAMPLE_SHARE)
         context = min(_SAMPLE_CONTEXT, self.overlap)
         if self._meter is None:
-            self._meter = RangeMeter(self._source, self._name, *self._options)
+            self._meter = RangeMeter(self._source, self._name, *self._options, self._native)
         meter = self._meter
 
         def measure(window: Window) -> list[ChannelStatistics]:

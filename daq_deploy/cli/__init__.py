@@ -12,7 +12,19 @@ import typer
 
 from daq_deploy.errors import DaqError
 
-VERBS = ("export", "quantize", "validate", "evaluate", "benchmark", "upscale", "inspect", "reduce", "report", "fuse", "doctor")
+VERBS = (
+    "export",
+    "quantize",
+    "validate",
+    "evaluate",
+    "benchmark",
+    "upscale",
+    "inspect",
+    "reduce",
+    "report",
+    "fuse",
+    "doctor",
+)
 
 
 def build_app() -> typer.Typer:

@@ -35,7 +35,11 @@ def fuse(
     fused.save(output, force)
     layers, path = fused.fusion.layers, library_path()
     if as_json:
-        document = {"output": str(output), "native_library": None if path is None else str(path), "layers": [asdict(layer) for layer in layers]}
+        document = {
+            "output": str(output),
+            "native_library": None if path is None else str(path),
+            "layers": [asdict(layer) for layer in layers],
+        }
         typer.echo(json.dumps(document, indent=2))
         return
     counts = {kind: len(fused.fusion.of_kind(kind)) for kind in ("native", "exact", "float", "left")}

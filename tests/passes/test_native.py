@@ -430,3 +430,23 @@ def test_what_cannot_be_native_is_left_and_says_why():
     weights.graph.insert_before(convolution, moved)
     convolution.replace_input_with(1, moved.outputs[0])
     assert reasons(weights) == {"c": "its weights are float"}
+
+
+def test_ranges_that_are_outputs_or_read_by_a_layer_that_is_left_are_those_of_the_native_kernels():
+    model = daq(
+        body(
+            f"""g = Conv<group = 2, pads = [1, 1, 1, 1]>(h, g_weight) c = Conv{PAD}(h, c_weight) s = Add(g, c)
+            e = Relu(s)""",
+            g_weight=(8, 4, 3, 3), c_weight=(8, 8, 3, 3),
+        )
+    )  # fmt: skip
+    call = next(node for node in model.graph if node.op_type == "ChannelRange")
+    for value, shape in zip(call.outputs, ([1, 8, 1, 1], [8]), strict=True):
+        value.shape = ir.Shape(shape)
+        model.graph.outputs.append(value)
+    names = [value.name for value in call.outputs]
+    proto = assert_equal_but_for_ties(model, picture(8, 9))
+    assert [output.name for output in proto.graph.output] == ["y", *names]
+    assert "ChannelRange" not in kinds(proto)
+    values = evaluate(proto, picture(8, 9))
+    assert [values[name].shape for name in names] == [(1, 8, 1, 1), (8,)]

@@ -80,6 +80,8 @@ class _Fusion:
         self._sources: dict[ir.Value, list[Source]] = {}
         self._converted: dict[ir.Value, NativeMap] = {}
         self._ranges: dict[ir.Value, Ranges] = {}
+        self._portable_ranges: dict[ir.Value, tuple[ir.Value, list[int]]] = {}
+        """Native range and portable shape by the portable value."""
 
     @property
     def report(self) -> Fusion:
@@ -98,10 +100,13 @@ class _Fusion:
                 self._keep(node)
 
     def convert_what_planar_nodes_read(self) -> None:
-        """Add one conversion for every native map that is read as a planar value, or is an output of the graph."""
-        for value in self._read_as_planar():
-            native = self._maps[value]
-            replace_output(value, self._builder.to_planar(native, str(value.name)))
+        """Add one conversion for everything native that portable nodes read, or that is an output of the graph."""
+        for value in self._read_by_portable_nodes():
+            if value in self._maps:
+                replace_output(value, self._builder.to_planar(self._maps[value], str(value.name)))
+            else:
+                replace_output(value, self._builder.reshaped(*self._portable_ranges[value]))
+        self._graph.sort()  # a range may be read by a convolution that is left and stands before its first native reader
 
     def _beginning(self, node: ir.Node) -> Epilogue | None:
         """Return the epilogue of what begins at a node, None where nothing native does."""
@@ -179,15 +184,18 @@ class _Fusion:
 
     def _ranges_of(self, before: ir.Node, block: DaqBlock, sources: list[Source]) -> Ranges:
         if block.lo not in self._ranges:
-            self._ranges[block.lo] = (
-                self._builder.range(before, block, sources)
-                if _computes_range(block)
-                else self._builder.given_ranges(before, block, sum(source.count for source in sources))
-            )
+            channels = sum(source.count for source in sources)
+            if _computes_range(block):
+                ranges = self._builder.range(before, block, sources)
+                self._portable_ranges[block.lo] = ranges.lo, [-1, channels, 1, 1]
+                self._portable_ranges[block.step] = ranges.step, [-1]
+            else:
+                ranges = self._builder.given_ranges(before, block, channels)
+            self._ranges[block.lo] = ranges
         return self._ranges[block.lo]
 
-    def _read_as_planar(self) -> list[ir.Value]:
-        """Return the values with a native map that are reached from the graph's outputs through nodes that remain."""
+    def _read_by_portable_nodes(self) -> list[ir.Value]:
+        """Return the values with a native form that are reached from the graph's outputs through nodes that remain."""
         found: dict[ir.Value, None] = {}
         seen: set[ir.Value] = set()
         pending = list(self._graph.outputs)
@@ -199,6 +207,9 @@ class _Fusion:
             if value in self._maps:
                 found[value] = None
                 pending.append(self._maps[value].value)
+            elif value in self._portable_ranges:
+                found[value] = None
+                pending.append(self._portable_ranges[value][0])
             elif (producer := value.producer()) is not None:
                 pending.extend(_read_values(producer))
         return list(found)

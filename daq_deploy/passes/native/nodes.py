@@ -98,6 +98,15 @@ class NodeBuilder:
             shaped.append(_named(node.outputs[0], f"{value.name}.native", ir.DataType.FLOAT))
         return Ranges(*shaped)
 
+    def reshaped(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
+        """Bring native ranges to the shape of portable ones, behind the node that gives them."""
+        target = self._constant(tuple(shape), "daq.native.range_shape", np.array(shape, np.int64))
+        node = ir.node("Reshape", [value, target], name=f"{value.name}.reshaped")
+        producer = value.producer()
+        assert producer is not None
+        self._graph.insert_after(producer, node)
+        return node.outputs[0]
+
     def convolution(self, before: ir.Node, wanted: QuantizedConvolution) -> NativeMap:
         """Add a quantized convolution whose output is a native map."""
         inputs, attributes = self._quantized(wanted)
