@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from daq_deploy.runtime.benchmark import STEADY_VARIATION
+from daq_deploy.runtime.library import INSTRUCTION_SETS
 from daq_deploy.runtime.results_document import table_line
 
-from .cell import Cell, Entry
+from .cell import Cell, Entry, Place
 from .contestants import FLOAT, ONNXRUNTIME_INT8, OPENVINO_INT8, STANDARD_OPS, frozen, native
 
 MARKS = ("<!-- speed table: begin -->", "<!-- speed table: end -->")
@@ -19,6 +20,8 @@ _UNKNOWN = "-"
 def render(cells: Sequence[Cell]) -> str:
     """Return the section: a table of all cells, then a table for each network and size."""
     lines = ["### Native kernels at a glance", "", *_glance(cells), ""]
+    if len({(_size(cell), cell.place.threads) for cell in cells}) > 1:
+        lines += ["### Native kernels: growth with pixels and threads", "", *_growth(cells), ""]
     for (network, width, height), group in groupby(cells, lambda cell: (cell.place.network, *_size(cell))):
         lines += [f"### {network}, {width}x{height}", "", *_table(list(group)), ""]
     known = list(dict.fromkeys(cell.conditions for cell in cells))
@@ -78,6 +81,29 @@ def _glance_row(cell: Cell, tier: str, entry: Entry) -> list[str]:
         _UNKNOWN if peak is None else f"{operations / peak:.0%}",
         f"{cell.work.memory_bytes * pixels / seconds / cell.peaks.memory_bytes:.0%}",
     ]
+
+
+def _growth(cells: Sequence[Cell]) -> list[str]:
+    """A line a network, tier and number of threads: nanoseconds a pixel of the input, by its size."""
+    sizes = sorted({_size(cell) for cell in cells}, key=lambda size: size[0] * size[1])
+    headings = ["ns a pixel of the input", "tier", "threads", *(f"{width}x{height}" for width, height in sizes)]
+    lines = [table_line(headings), table_line(["---"] * len(headings))]
+    rows = {(cell.place.network, tier, cell.place.threads) for cell in cells for tier in cell.tiers}
+    order = {cell.place.network: number for number, cell in enumerate(cells)}
+    known = {cell.place: cell for cell in cells}
+    for network, tier, threads in sorted(rows, key=lambda row: (order[row[0]], INSTRUCTION_SETS.index(row[1]), row[2])):
+        line = [network, tier, str(threads)]
+        for width, height in sizes:
+            time, alone = (_pixel_time(known.get(Place(network, width, height, n)), tier) for n in (threads, 1))
+            gain = "" if threads == 1 or time is None or alone is None else f" ({alone / time:.2f} x)"
+            line.append(_UNKNOWN if time is None else f"{time:,.0f}{gain}")
+        lines.append(table_line(line))
+    return lines
+
+
+def _pixel_time(cell: Cell | None, tier: str) -> float | None:
+    entry = None if cell is None else cell.entry(native(tier).name)
+    return None if cell is None or entry is None else entry.timing.p50 * 1e6 / (cell.place.width * cell.place.height)
 
 
 def _table(cells: Sequence[Cell]) -> list[str]:

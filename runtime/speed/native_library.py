@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from daq_deploy.runtime.library import library_path
-
-TIERS = ("amx", "avx512_vnni", "avx2", "portable")
-"""Instruction sets of the native kernels, the best first."""
+from daq_deploy.runtime.library import INSTRUCTION_SETS, library_path
 
 
 def native_library() -> ctypes.CDLL | None:
@@ -25,7 +22,7 @@ def native_library() -> ctypes.CDLL | None:
 def native_tiers() -> tuple[str, ...]:
     """Return the tiers that this processor has and DAQ_ISA allows, the best first; none without the library."""
     library = native_library()
-    return () if library is None else TIERS[TIERS.index(library.daq_native_isa().decode()) :]
+    return () if library is None else INSTRUCTION_SETS[INSTRUCTION_SETS.index(library.daq_native_isa().decode()) :]
 
 
-__all__ = ["TIERS", "native_library", "native_tiers"]
+__all__ = ["native_library", "native_tiers"]

@@ -97,6 +97,19 @@ def test_the_document_shows_ratios_memory_roofline_and_what_was_left_out():
     assert any("run times of one row vary by up to" in line for line in lines)
 
 
+def test_growth_with_pixels_and_threads_is_shown(monkeypatch):
+    faster = a_cell(dataclasses.replace(PLACE, threads=2))
+    quicker = tuple(entry(e.name, [e.timing.p50 / 2], [1.0]) for e in faster.entries)
+    lines = render(
+        [a_cell(), dataclasses.replace(faster, entries=quicker), a_cell(Place("edsr_f64b5_x2", 640, 360, 1))]
+    )
+    lines = lines.splitlines()
+    assert "| ns a pixel of the input | tier | threads | 320x180 | 640x360 |" in lines
+    assert "| edsr_f64b5_x2 | avx2 | 1 | 694 | 174 |" in lines
+    assert "| edsr_f64b5_x2 | avx2 | 2 | 347 (2.00 x) | - |" in lines
+    assert not any("growth" in line for line in render([a_cell()]).splitlines())
+
+
 def test_conditions_that_differ_are_told_apart():
     other = dataclasses.replace(a_cell(Place("rlfn_x4", 128, 128, 1)), conditions="another library")
     text = render([a_cell(), other])
