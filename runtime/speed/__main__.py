@@ -21,7 +21,7 @@ from daq_deploy.errors import DaqError
 from daq_deploy.runtime.choices import chosen
 from daq_deploy.runtime.configurations import Network
 from daq_deploy.runtime.figure_cache import FigureCache
-from daq_deploy.runtime.library import library_path
+from daq_deploy.runtime.library import INSTRUCTION_SETS, library_path, load_library
 from daq_deploy.runtime.machine import this_machine
 from daq_deploy.runtime.results_document import rewrite_section, split_document
 from daq_deploy.runtime.session import Session
@@ -29,12 +29,17 @@ from daq_deploy.runtime.session import Session
 from .cell import Cell, Place, measure, report
 from .contestants import contestants, write_files
 from .document import MARKS, render
-from .native_library import native_tiers
 from .networks import NAMES, find_network
 from .roofline import work_of
 
 SIZES = ("128x128", "320x180", "640x360", "1280x720")
 THREADS = ("1", "2")
+
+
+def native_tiers() -> tuple[str, ...]:
+    """Return the instruction sets that this processor has and DAQ_ISA allows, the best first; none without the library."""
+    library = load_library()
+    return () if library is None else INSTRUCTION_SETS[INSTRUCTION_SETS.index(library.isa) :]
 
 
 def conditions() -> str:
@@ -153,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-__all__ = ["SIZES", "THREADS", "conditions", "key_of", "known_cells", "main", "measure_network"]
+__all__ = ["SIZES", "THREADS", "conditions", "key_of", "known_cells", "main", "measure_network", "native_tiers"]
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def freeze_ranges(model: bytes, image: np.typing.NDArray[np.float32]) -> bytes:
     proto = onnx.ModelProto.FromString(model)
     ranges = [node for node in proto.graph.node if node.op_type == "ChannelRange"]
     names = [name for node in ranges for name in node.output]
-    with Session(model, threads=1, extra_outputs=names) as session:
+    with Session(model, threads=1, extra_outputs=names, native=False) as session:
         values = session.run_outputs(image, names)
     for node in ranges:
         proto.graph.node.remove(node)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
 
 from daq_deploy.runtime.benchmark import timed
 from daq_deploy.runtime.configurations import Network
+from daq_deploy.runtime.library import library_path
 from daq_deploy.runtime.session import Session
 from daq_deploy.runtime.synthetic import smooth_image
-
-from .native_library import native_library
 
 _SECONDS = 0.3
 _COPIES = 10
@@ -46,11 +47,14 @@ class Work:
 
 def measure_peaks(threads: int) -> Peaks:
     """Measure both peaks on this machine, now."""
-    library = native_library()
-    if library is None:
-        return Peaks(None, _memory_peak(threads))
-    loop = library.daq_native_int8_peak
-    return Peaks(sum(_on_threads(lambda: float(loop(_SECONDS)), threads)), _memory_peak(threads))
+    path = library_path()
+    return Peaks(None if path is None else _int8_peak(path, threads), _memory_peak(threads))
+
+
+def _int8_peak(path: Path, threads: int) -> float:
+    loop = ctypes.CDLL(str(path)).daq_native_int8_peak
+    loop.argtypes, loop.restype = [ctypes.c_double], ctypes.c_double
+    return sum(_on_threads(lambda: float(loop(_SECONDS)), threads))
 
 
 def _memory_peak(threads: int) -> float:
@@ -75,7 +79,7 @@ def work_of(network: Network) -> Work:
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     names = list(dict.fromkeys(name for node in convolutions for name in (node.input[0], node.output[0])))
     names = [name for name in names if name in computed]
-    with Session(model, threads=1, extra_outputs=names) as session:
+    with Session(model, threads=1, extra_outputs=names, native=False) as session:
         image = smooth_image(_SIDE, _SIDE, session.value_range, session.channels)
         sizes = {name: int(values.size) for name, values in session.run_outputs(image, names).items()}
     operations = memory = 0

@@ -28,7 +28,6 @@ from daq_deploy.runtime.session import Session
 from daq_deploy.runtime.synthetic import smooth_image
 
 from .contestants import Contestant
-from .native_library import native_tiers
 
 Image = npt.NDArray[np.float32]
 Opened = tuple[Callable[[], None], tuple[int, ...]]
@@ -168,10 +167,11 @@ def _open_openvino(file: Path, image: Image, threads: int, precision: str | None
 
 
 def _open_daq(file: Path, image: Image, threads: int, tier: str | None) -> Opened:
-    """The project's own session."""
-    session = Session(file, threads=threads)
-    if tier is not None and (session.describe().native_library is None or native_tiers()[:1] != (tier,)):
-        raise OptionError(f"the native kernels do not run as {tier}")
+    """The project's own session, which fuses the file while it opens it."""
+    session = Session(file, threads=threads, native=tier is not None)
+    description = session.describe()
+    if description.instruction_set != tier:
+        raise OptionError(description.without_native or f"native kernels run as {description.instruction_set}")
     run = session.bind(image)
     return run, session.run(image).shape
 

@@ -46,6 +46,7 @@ def write_models(folder: Path) -> dict[tuple[int, str], list[Path]]:
     """
     from daq_deploy import DaqConfig, models
     from daq_deploy.exporters.export import export_float
+    from daq_deploy.fusion import fuse
     from daq_deploy.quantization import quantize as quantize_graph
     from daq_deploy.runtime.library import library_path
 
@@ -63,7 +64,10 @@ def write_models(folder: Path) -> dict[tuple[int, str], list[Path]]:
         quantize_graph(network, config).save(portable, force=True)
         ways[bits, "portable"] = [portable]
         if library is not None:
+            fused = folder / f"fused_w{bits}a{bits}.onnx"
+            fuse(portable).save(fused, force=True)
             ways[bits, "portable, library registered"] = [portable, library]
+            ways[bits, "fused"] = [fused, library]
     return ways
 
 
