@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from .calibration import Calibration, Progress, calibration_mosaics, synthetic_mosaics
+from .calibration import Calibration, Progress, calibration_mosaics, drawn_picture, synthetic_mosaics
 from .config import DaqConfig
 from .errors import OptionError
 from .quantization import INT2_OPSET, OPSET, Quantized
@@ -17,6 +18,7 @@ from .quantization import quantize as quantize_graph
 if TYPE_CHECKING:
     from .evaluation import Comparison
     from .fusion import Fused
+    from .targets import Attempt
     from .validation import ValidationReport
 
 
@@ -79,6 +81,106 @@ def quantize(
         images = calibration_mosaics(Path(calibration), scale, lambda path: read_picture(path).rgb)
     executor = OrtNodeExecutor(INT2_OPSET if config.int2 else OPSET)
     return quantize_graph(model, config, value_range, inline, Calibration(images, executor, progress))
+
+
+def quantize_to_drop(
+    model: str | Path | ir.Model,
+    config: DaqConfig | None = None,
+    *,
+    most_drop: float,
+    value_range: float | None = None,
+    inline: bool = False,
+    calibration: str | Path | None = None,
+    progress: Progress = lambda title, share: None,
+) -> tuple[Attempt, tuple[Attempt, ...]]:
+    """Quantize at the fewest bits, of weights and feature maps alike, that lose at most `most_drop` dB of PSNR-Y.
+
+    The drop is measured on up to 8 whole pictures of the calibration folder, or on 4 drawn ones: they are taken for the
+    truth, their low-resolution pictures are made by MATLAB's bicubic, and the float network is what a drop is against.
+
+    Args:
+        model: as for `quantize`, like the other arguments.
+        config: `weight_bits` and `activation_bits` are found; with `mixed` they are averages.
+        most_drop: in dB.
+        value_range: as for `quantize`.
+        inline: as for `quantize`.
+        calibration: as for `quantize`.
+        progress: as for `quantize`.
+
+    Returns:
+        The attempt that was taken, and all that were made.
+
+    Raises:
+        OptionError: 8 bits lose more.
+    """
+    from .image_pairs import ImagePair, find_image_pairs
+    from .metrics import resize_bicubic
+    from .runtime.images import read_picture
+    from .runtime.session import Session
+    from .targets import Attempt, lowest_bits, mean_drop
+
+    source = model if isinstance(model, (str, Path)) else ir.to_proto(model)
+    with Session(source) as reference:
+        reference.value_range, scale = value_range or reference.value_range, reference.scale
+        if calibration is None:
+            drawn = [drawn_picture(96 * scale, seed) for seed in range(4)]
+            pairs = [ImagePair("drawn", resize_bicubic(high, 1 / scale), high) for high in drawn]
+        else:
+            found = find_image_pairs(Path(calibration), scale, lambda path: read_picture(path).rgb)
+            every = -(-len(found) // 8)
+            pairs = list(replace(found, high_paths=found.high_paths[::every]))
+
+        def attempt(bits: int) -> Attempt:
+            at_bits = replace(config or DaqConfig(), weight_bits=bits, activation_bits=bits)
+            quantized = quantize(
+                model, at_bits, value_range=value_range, inline=inline, calibration=calibration, progress=progress
+            )
+            with Session(quantized.to_bytes()) as session:
+                return Attempt(bits, quantized, mean_drop(reference, session, pairs, scale))
+
+        return lowest_bits(attempt, most_drop)
+
+
+def quantize_to_size(
+    model: str | Path | ir.Model,
+    config: DaqConfig | None = None,
+    *,
+    most_bytes: int,
+    value_range: float | None = None,
+    inline: bool = False,
+    calibration: str | Path | None = None,
+    progress: Progress = lambda title, share: None,
+) -> Attempt:
+    """Quantize with the most weight bits whose file has at most `most_bytes`; arguments as for `quantize`.
+
+    Args:
+        model: as for `quantize`, like the other arguments.
+        config: `weight_bits` are found.
+        most_bytes: of the file.
+        value_range: as for `quantize`.
+        inline: as for `quantize`.
+        calibration: as for `quantize`.
+        progress: as for `quantize`.
+
+    Raises:
+        OptionError: no file is so small.
+    """
+    from .targets import Attempt, most_weight_bits
+
+    asked = config or DaqConfig()
+
+    def attempt(bits: int) -> Attempt:
+        quantized = quantize(
+            model,
+            replace(asked, weight_bits=bits),
+            value_range=value_range,
+            inline=inline,
+            calibration=calibration,
+            progress=progress,
+        )
+        return Attempt(bits, quantized, len(quantized.to_bytes()))
+
+    return most_weight_bits(attempt, most_bytes, asked)
 
 
 def validate(
@@ -271,4 +373,4 @@ def _titled(progress: Progress, prefix: str) -> Progress:
     return lambda title, share: progress(prefix + title, share)
 
 
-__all__ = ["evaluate", "fuse", "quantize", "report", "validate"]
+__all__ = ["evaluate", "fuse", "quantize", "quantize_to_drop", "quantize_to_size", "report", "validate"]

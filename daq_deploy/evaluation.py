@@ -136,7 +136,7 @@ def evaluate(runner: Runner, pairs: ImagePairs, model: str, progress: Callable[[
     images = {}
     for pair in pairs:
         try:
-            images[pair.name] = _scores(runner, pair, pairs.scale)
+            images[pair.name] = score_pair(runner, pair, pairs.scale)
         except DaqError as error:
             raise type(error)(f"{pair.name}: {model}: {error}") from error
         if progress is not None:
@@ -144,7 +144,12 @@ def evaluate(runner: Runner, pairs: ImagePairs, model: str, progress: Callable[[
     return Evaluation(model, images)
 
 
-def _scores(runner: Runner, pair: ImagePair, border: int) -> Scores:
+def score_pair(runner: Runner, pair: ImagePair, border: int) -> Scores:
+    """Run a network on one low-resolution picture and compare with the truth, `border` pixels at each side left out.
+
+    Raises:
+        DaqError: the network does not run on it, or gives a wrong size or values that are not finite.
+    """
     output = runner.run(to_network(pair.low, runner.value_range))
     expected = (1, 3, *pair.high.shape[:2])
     if output.shape != expected:
@@ -177,4 +182,4 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-__all__ = ["BicubicRunner", "Comparison", "Evaluation", "Scores", "evaluate", "model_names", "score"]
+__all__ = ["BicubicRunner", "Comparison", "Evaluation", "Scores", "evaluate", "model_names", "score", "score_pair"]

@@ -2,7 +2,7 @@
 
 from .calibrate import calibrate
 from .calibration import CalibratedLayer, Calibration, Progress
-from .images import calibration_mosaics, synthetic_mosaics
+from .images import calibration_mosaics, drawn_picture, synthetic_mosaics
 from .mixed import mix_bits
 from .outliers import without_outliers
 from .tails import choose_tails
@@ -14,6 +14,7 @@ __all__ = [
     "calibrate",
     "calibration_mosaics",
     "choose_tails",
+    "drawn_picture",
     "mix_bits",
     "synthetic_mosaics",
     "without_outliers",

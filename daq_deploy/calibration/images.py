@@ -37,6 +37,11 @@ def synthetic_mosaics() -> npt.NDArray[np.float32]:
     return _mosaics(np.stack([_dead_leaves(PATCH_SIZE, generator) for _ in range(PATCHES)]))
 
 
+def drawn_picture(side: int, seed: int) -> npt.NDArray[np.uint8]:
+    """Draw one such picture of side x side pixels, RGB uint8 (side, side, 3); the same for the same seed."""
+    return _dead_leaves(side, np.random.default_rng(seed)).astype(np.uint8).transpose(1, 2, 0)
+
+
 def _mosaics(patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Lay patches (PATCHES, 3, H, W) out as pictures (MOSAICS, 3, SIDE * H, SIDE * W)."""
     _, channels, height, width = patches.shape
@@ -127,4 +132,4 @@ def _one_patch_each(
     return patches
 
 
-__all__ = ["MOSAICS", "PATCH_SIZE", "SIDE", "calibration_mosaics", "synthetic_mosaics"]
+__all__ = ["MOSAICS", "PATCH_SIZE", "SIDE", "calibration_mosaics", "drawn_picture", "synthetic_mosaics"]

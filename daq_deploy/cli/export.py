@@ -27,6 +27,8 @@ from .options import (
     Profile,
     RangeBits,
     RangeRule,
+    TargetDrop,
+    TargetSize,
     ValueRange,
     WeightBits,
     WeightRule,
@@ -64,6 +66,8 @@ def export(
     calibration: CalibrationFolder = None,
     range_bits: RangeBits = None,
     mixed: Mixed = False,
+    target_drop: TargetDrop = None,
+    target_size: TargetSize = None,
     dynamic_batch: DynamicBatch = False,
     int2: Int2 = False,
     dry_run: DryRun = False,
@@ -94,12 +98,14 @@ def export(
         dynamic_batch=dynamic_batch,
         int2=int2,
     )
-    from daq_deploy.api import quantize as quantize_model
     from daq_deploy.errors import DaqError, OptionError
     from daq_deploy.files import check_output
 
+    from .targets import check_targets, quantize_as_asked
+
     if find_spec("torch") is None:
         raise DaqError("export needs PyTorch, which is not installed: pip install 'daq-deploy[export]'")
+    check_targets(target_drop, target_size, weight_bits, activation_bits)
     if output is None and not dry_run:
         raise OptionError("--output: name the file to write, or use --dry-run")
     if output is not None and output == float_output:
@@ -128,7 +134,9 @@ def export(
         status.update("Comparing the graph with PyTorch")
         check_against_torch(exported, Session)
     with progress_bar() as progress:
-        quantized = quantize_model(exported.model, config, calibration=calibration, progress=progress)
+        quantized = quantize_as_asked(
+            exported.model, config, target_drop, target_size, calibration=calibration, progress=progress
+        )
     with console.status("Running the quantized graph"):
         psnr = check_quantized(exported, quantized.to_bytes(), Session)
     console.print(

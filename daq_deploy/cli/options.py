@@ -120,6 +120,24 @@ Mixed = Annotated[
     bool,
     typer.Option("--mixed", help="Give each channel of the feature maps its own bits, --bits on average."),
 ]
+TargetDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--target-drop",
+        metavar="DB",
+        help="Find the fewest --bits that lose at most this much PSNR on the pictures of --calibration, or drawn ones.",
+        show_default=False,
+    ),
+]
+TargetSize = Annotated[
+    str | None,
+    typer.Option(
+        "--target-size",
+        metavar="BYTES",
+        help="Find the most --weight-bits whose file is at most so large: 250000, 250k or 1.5M.",
+        show_default=False,
+    ),
+]
 DynamicBatch = Annotated[
     bool, typer.Option("--dynamic-batch", help="Accept any batch size; otherwise one image a run.")
 ]
@@ -190,6 +208,8 @@ __all__ = [
     "Profile",
     "RangeBits",
     "RangeRule",
+    "TargetDrop",
+    "TargetSize",
     "ValueRange",
     "WeightBits",
     "WeightRule",

@@ -26,6 +26,8 @@ from .options import (
     Profile,
     RangeBits,
     RangeRule,
+    TargetDrop,
+    TargetSize,
     ValueRange,
     WeightBits,
     WeightRule,
@@ -54,6 +56,8 @@ def quantize(
     range_bits: RangeBits = None,
     value_range: ValueRange = None,
     mixed: Mixed = False,
+    target_drop: TargetDrop = None,
+    target_size: TargetSize = None,
     dynamic_batch: DynamicBatch = False,
     int2: Int2 = False,
     inline: Annotated[
@@ -85,20 +89,28 @@ def quantize(
         dynamic_batch=dynamic_batch,
         int2=int2,
     )
-    from daq_deploy.api import quantize as quantize_model
     from daq_deploy.errors import OptionError
     from daq_deploy.files import check_output
 
     from .layers_table import print_layers
     from .progress import progress_bar
+    from .targets import check_targets, quantize_as_asked
 
+    check_targets(target_drop, target_size, weight_bits, activation_bits)
     if output is None and not dry_run:
         raise OptionError("--output: name the file to write, or use --dry-run")
     if output is not None:
         check_output(output, force)
     with progress_bar() as progress:
-        quantized = quantize_model(
-            model, config, value_range=value_range, inline=inline, calibration=calibration, progress=progress
+        quantized = quantize_as_asked(
+            model,
+            config,
+            target_drop,
+            target_size,
+            value_range=value_range,
+            inline=inline,
+            calibration=calibration,
+            progress=progress,
         )
     if output is not None and not dry_run:
         quantized.save(output, force)
