@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from daq_deploy.numerics import ChannelStatistics, channel_range
-from daq_deploy.passes.blocks import DaqBlock, find_blocks
+from daq_deploy.passes.blocks import DaqBlock, find_dynamic_blocks
 from daq_deploy.passes.expose_ranges import range_values
 from daq_deploy.passes.measure_statistics import WINDOW, MeasureStatistics
 
@@ -89,15 +89,23 @@ class RangeMeter:
         native: bool = True,
     ) -> None:
         graph_model: ir.Model = ir.from_proto(model)
-        self._blocks = find_blocks(graph_model)
+        self._blocks = find_dynamic_blocks(graph_model)
         # The pass renames and removes what blocks are made of.
         self._names = [{kind: str(value.name) for kind, value in range_values(block).items()} for block in self._blocks]
+        self.has_blocks = bool(self._blocks)
+        """Whether there is anything to measure."""
         MeasureStatistics()(graph_model)
         self._outputs = [str(value.name) for value in graph_model.graph.outputs[1:]]
+        inputs = [WINDOW] if self._blocks else []
         self._session = Session(
-            ir.to_proto(graph_model), provider, threads, allow_fallback, extra_inputs=[WINDOW], native=native
+            ir.to_proto(graph_model), provider, threads, allow_fallback, extra_inputs=inputs, native=native
         )
         self._session.name = name
+
+    @property
+    def value_range(self) -> float:
+        """Largest pixel value of the network's input."""
+        return self._session.value_range
 
     def measure(self, picture: Image, window: Window) -> list[ChannelStatistics]:
         """Run the network on float32 (1, C, H, W) and return each block's statistics over a window of it.

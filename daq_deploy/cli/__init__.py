@@ -19,6 +19,7 @@ VERBS = (
     "evaluate",
     "benchmark",
     "upscale",
+    "freeze",
     "inspect",
     "reduce",
     "report",

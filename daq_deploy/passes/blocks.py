@@ -51,6 +51,16 @@ class DaqBlock:
     convolutions: tuple[ir.Node, ...]
     """The convolutions that read it, in execution order."""
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether its range is a constant, as `daq-deploy freeze` makes it."""
+        return constant_array(self.lo) is not None
+
+
+def find_dynamic_blocks(model: ir.Model) -> list[DaqBlock]:
+    """Return the blocks whose range is not a constant, as `find_blocks` does."""
+    return [block for block in find_blocks(model) if not block.is_frozen]
+
 
 def find_blocks(model: ir.Model) -> list[DaqBlock]:
     """Return the blocks of the main graph in execution order; none for a float graph.
@@ -143,4 +153,4 @@ def _before_reshape(value: ir.Value | None) -> ir.Value | None:
     return value if reshape is None else reshape.inputs[0]
 
 
-__all__ = ["DaqBlock", "find_blocks"]
+__all__ = ["DaqBlock", "find_blocks", "find_dynamic_blocks"]

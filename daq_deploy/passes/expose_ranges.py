@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from .blocks import DaqBlock, find_blocks
+from .blocks import DaqBlock, find_dynamic_blocks
 from .graph import remove_unused
 
 NewRange = Callable[[DaqBlock, str, ir.Value], ir.Value]
@@ -33,7 +33,7 @@ class ExposeRanges(ir.passes.InPlacePass):
 
 def replace_ranges(model: ir.Model, new_range: NewRange) -> bool:
     """Replace lo, step and span of every block, remove what computed them, and say whether there were blocks."""
-    blocks = find_blocks(model)
+    blocks = find_dynamic_blocks(model)
     for block in blocks:
         for kind, old in range_values(block).items():
             new = new_range(block, kind, old)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .blocks import DaqBlock, find_blocks
+from .blocks import DaqBlock, find_dynamic_blocks
 from .graph import add_array, remove_unused
 
 WINDOW = "daq.window"
@@ -28,7 +28,7 @@ class MeasureStatistics(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        blocks = find_blocks(model)
+        blocks = find_dynamic_blocks(model)
         if not blocks:
             return ir.passes.PassResult(model, modified=False)
         graph = model.graph

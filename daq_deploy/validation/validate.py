@@ -110,6 +110,10 @@ class Validation:
         nodes = convolutions(self._model.graph)
         if not self._blocks:
             raise ModelError(f"{path}: has no DAQ block; give a file that `daq-deploy quantize` or `export` wrote")
+        if any(block.is_frozen for block in self._blocks):
+            raise ModelError(
+                f"{path}: its ranges are frozen; validate the file it was made from, and evaluate this one"
+            )
         if len(layers) != len(nodes):
             raise ModelError(f"{path}: daq.layers tells of {len(layers)} convolutions, the graph has {len(nodes)}")
         self._names = {node: layer.name for node, layer in zip(nodes, layers, strict=True)}
