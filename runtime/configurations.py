@@ -168,6 +168,7 @@ def configurations(calibration: Path) -> Mapping[str, Configuration]:
     if not calibration.is_dir():
         raise OptionError(f"--data: {calibration} is missing; it holds the pictures to calibrate on")
     return {
+        "deploy-mixed-calibration": DaqFile(replace(LAYERS, mixed=True), calibration, bits=(6, 4, 3)),
         "deploy-calibration": DaqFile(LAYERS, calibration),
         "deploy": DaqFile(LAYERS),
         "paper": DaqFile(replace(LAYERS, range_rule="paper", weight_rule="paper")),

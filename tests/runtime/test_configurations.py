@@ -62,7 +62,7 @@ def test_everyone_is_told_apart_from_the_others_and_at_every_bit_width(train):
     texts = [
         configuration.to_json(bits) for configuration in configurations(train).values() for bits in configuration.bits
     ]
-    assert len(set(texts)) == len(texts) == 10 * len(BITS) + 1
+    assert len(set(texts)) == len(texts) == 10 * len(BITS) + 1 + 3
     assert all("\n" not in text and json.loads(text) for text in texts)
 
 
@@ -70,7 +70,11 @@ def test_the_pictures_and_the_whole_configuration_are_part_of_the_text(train):
     before = {name: configuration.to_json(8) for name, configuration in configurations(train).items()}
     (train / "another.png").write_bytes(b"")
     after = {name: configuration.to_json(8) for name, configuration in configurations(train).items()}
-    assert {name for name in before if before[name] != after[name]} == {"deploy-calibration", "onnxruntime-static"}
+    assert {name for name in before if before[name] != after[name]} == {
+        "deploy-mixed-calibration",
+        "deploy-calibration",
+        "onnxruntime-static",
+    }
     assert DaqFile(LAYERS).to_json(4) != DaqFile(DaqConfig()).to_json(4)
 
 
