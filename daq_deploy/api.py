@@ -327,11 +327,10 @@ def report(
     """
     import tempfile
 
-    from .evaluation import model_names
     from .float_network import read_float
     from .html_report import render
     from .model_file import save_model
-    from .runtime.report import NamedFile, collect, read_pictures
+    from .runtime.report import NamedFile, collect, named_files, read_pictures
     from .runtime.session import Session
 
     float_path, given = Path(model), [Path(path) for path in daq_files]
@@ -339,8 +338,7 @@ def report(
         raise OptionError("--image, --reference: name the picture to upscale, its high-resolution original, or both")
     widths = dict.fromkeys(bits if bits or given else (8, 4, 3, 2))
     configs = {width: DaqConfig.of_profile("deploy", bits=width) for width in widths}
-    names = _short_names([name.removesuffix(".onnx") for name in model_names(given)], float_path.stem)
-    files = [NamedFile(name, path) for name, path in zip(names, given, strict=True)]
+    files = named_files(given, alone=not widths)
     with tempfile.TemporaryDirectory() as folder:
         if float_path.suffix != ".onnx":
             float_path = Path(folder) / f"{Path(model).stem}.onnx"
@@ -357,16 +355,6 @@ def report(
             float_path, float_path.stem, files, pictures, provider=provider, threads=threads, progress=progress
         )
         return render(content)
-
-
-def _short_names(names: list[str], network: str) -> list[str]:
-    """Return names without what they all begin with: "w8a8" and "w4a4" for "edsr_w8a8" and "edsr_w4a4"."""
-    from os.path import commonprefix
-
-    common = commonprefix([*names, network] if len(names) == 1 else names)  # noqa: RUF071  names, not paths
-    common = common if common == network else common[: max(map(common.rfind, "_-./")) + 1]
-    short = [name[len(common) :].lstrip("_-.") for name in names]
-    return short if all(short) and len(set(short)) == len(short) else names
 
 
 def _titled(progress: Progress, prefix: str) -> Progress:

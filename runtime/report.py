@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from os.path import commonprefix
 from pathlib import Path
 
 import numpy as np
@@ -16,21 +17,21 @@ from daq_deploy.calibration import Progress
 from daq_deploy.config import DaqConfig
 from daq_deploy.diagnosis import diagnose_file
 from daq_deploy.errors import ImageError, ModelError
-from daq_deploy.evaluation import Scores, score
+from daq_deploy.evaluation import Scores, model_names, score
 from daq_deploy.files import sha256_of
 from daq_deploy.float_network import read_float_of
-from daq_deploy.html_report import ChannelRanges, DaqNetwork, Measured, ReportContent, Version
+from daq_deploy.html_report import DaqNetwork, Measured, ReportContent, Version
 from daq_deploy.metrics import crop_to_multiple, psnr, resize_bicubic
 from daq_deploy.metrics.pixels import Pixels
 from daq_deploy.model_file import model_bytes, read_proto
-from daq_deploy.passes.blocks import DaqBlock, find_blocks
+from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.passes.graph import convolutions
 from daq_deploy.passes.plan import read_layers
 from daq_deploy.probe import part_of
-from daq_deploy.validation import Picture as Probe
 from daq_deploy.validation import Validation, onnx_reference
 
 from .benchmark import STEADY_VARIATION, Benchmark, measure
+from .channel_ranges import channel_ranges
 from .executor import OrtNodeExecutor
 from .images import read_picture
 from .machine import Machine
@@ -38,10 +39,6 @@ from .session import Session
 from .upscaler import Upscaler
 
 _CONVENTION = "output rounded to 8 bits, Y of BT.601 (16..235), SSIM with an 11×11 Gaussian window"
-BINS = 48
-"""Rows of a heat map."""
-_SMALLEST_SHARE = 1e-3
-"""Share of a channel's values below which a cell of the heat map stays empty."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,30 @@ class NamedFile:
 
     name: str
     path: Path
+
+
+def named_files(paths: Sequence[Path], alone: bool) -> list[NamedFile]:
+    """Give DAQ files names that are short: what tells their own apart, "w8a8" and "w4a4" for "edsr_w8a8" and "edsr_w4a4".
+
+    Args:
+        paths: the files.
+        alone: nothing else will be on the page, so that one file can be called by its bits.
+
+    Raises:
+        ModelError: a file cannot be read, or is no DAQ file.
+    """
+    models = [_read_daq(path) for path in paths]
+    names = [name.removesuffix(".onnx") for name in model_names(list(paths))]
+    if len(paths) == 1 and alone:
+        config = DaqConfig.from_json(models[0].metadata_props["daq.config"])
+        weights, activations = config.weight_bits, config.activation_bits
+        names = [f"{weights} bits" if weights == activations else f"W{weights}A{activations}"]
+    elif names:
+        common = commonprefix(names)  # noqa: RUF071  names, not paths
+        common = common[: max(map(common.rfind, "_-./")) + 1]
+        short = [name.removeprefix(common) for name in names]
+        names = short if len(names) > 1 and all(short) else names
+    return [NamedFile(name, path) for name, path in zip(names, paths, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -191,7 +212,7 @@ def _network(
     ):
         probe = part_of(session, pictures.low, pictures.description, centre)
         diagnosis = diagnose_file(model, reference, (session, float_session), probe, execute, progress)
-    open_session = partial(Session, threads=threads)
+    open_session = partial(Session, threads=threads, native=False)
     proof = Validation(file.path, onnx_reference(float_path), probe, open_session).run(provider)
     blocks = find_blocks(model)
     found = channel_ranges(file.path, probe, blocks, threads)
@@ -206,49 +227,6 @@ def _network(
         ranges=tuple(by_node.get(node) for node in convolutions(model.graph)),
         checks=tuple(level for level in proof.levels if level.outcome != "skipped"),
     )
-
-
-def channel_ranges(
-    path: Path, probe: Probe, blocks: Sequence[DaqBlock], threads: int | None = None
-) -> list[ChannelRanges]:
-    """Run a DAQ file on a picture and return, for each of its blocks, the values and the ranges of its channels."""
-    names = [
-        str(value.name)
-        for block in blocks
-        for value in (block.feature_map, block.lo, block.step)
-        if not value.is_graph_input()
-    ]
-    with Session(path, threads=threads, extra_outputs=list(dict.fromkeys(names)), native=False) as session:
-        values = session.run_outputs(probe.pixels, list(dict.fromkeys(names)))
-    return [
-        _ranges_of(
-            probe.pixels[0] if block.feature_map.is_graph_input() else values[str(block.feature_map.name)][0],
-            values[str(block.lo.name)].reshape(-1),
-            values[str(block.step.name)].reshape(-1),
-            np.asarray(block.bits),
-        )
-        for block in blocks
-    ]
-
-
-def _ranges_of(
-    feature_map: npt.NDArray[np.float32],
-    lo: npt.NDArray[np.float32],
-    step: npt.NDArray[np.float32],
-    bits: npt.NDArray[np.int64],
-) -> ChannelRanges:
-    """Return the ranges of a feature map (C, H, W)."""
-    channels = len(feature_map)
-    values = feature_map.reshape(channels, -1)
-    hi = lo + step * (2.0**bits - 1).astype(np.float32)
-    bottom, top = float(min(values.min(), lo.min())), float(max(values.max(), hi.max()))
-    top = max(top, bottom + 1e-6 * max(1.0, abs(bottom)))
-    bins = np.clip((BINS * ((values - bottom) / (top - bottom))).astype(np.int64), 0, BINS - 1)
-    flat = (bins + BINS * np.arange(channels)[:, None]).ravel()
-    share = np.bincount(flat, minlength=channels * BINS).reshape(channels, BINS) / values.shape[1]
-    level = 15 * (1 - np.log(np.maximum(share, _SMALLEST_SHARE / 2)) / np.log(_SMALLEST_SHARE))
-    density = np.where(share >= _SMALLEST_SHARE, np.clip(np.rint(level), 1, 15), 0).astype(np.uint8)
-    return ChannelRanges(values.min(axis=1), values.max(axis=1), lo, hi, bottom, top, density)
 
 
 def _worst_place(pictures: Sequence[Pixels], truth: Pixels, scale: int) -> tuple[float, float]:
@@ -305,4 +283,4 @@ def _share_of(progress: Progress, index: int, total: int) -> Progress:
     return report
 
 
-__all__ = ["NamedFile", "Pictures", "channel_ranges", "collect", "read_pictures"]
+__all__ = ["NamedFile", "Pictures", "collect", "named_files", "read_pictures"]

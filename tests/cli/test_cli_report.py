@@ -55,7 +55,7 @@ def test_one_command_gives_one_page(folder: Path):
         (["absent.onnx", "absent_w4.onnx", "--image", "photo.png"], ModelError),
         (["net.onnx", "net.onnx", "--image", "photo.png"], ModelError),
         (["net.onnx", "absent.onnx", "--image", "photo.png"], ModelError),
-        (["net.onnx", "net.onnx", "--image", "absent.png"], ImageError),
+        (["net.onnx", "--image", "absent.png"], ImageError),
         (["photo.png", "--image", "photo.png"], DaqError),
     ],
 )

@@ -25,7 +25,8 @@ from daq_deploy.numerics import ChannelStatistics, channel_range
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.probe import SIDE, part_of
 from daq_deploy.runtime import Session, benchmark, report
-from daq_deploy.runtime.report import NamedFile, channel_ranges, collect, read_pictures
+from daq_deploy.runtime.channel_ranges import channel_ranges
+from daq_deploy.runtime.report import NamedFile, collect, named_files, read_pictures
 from daq_deploy.runtime.upscale import upscale_pixels
 
 
@@ -134,6 +135,24 @@ def test_files_that_do_not_belong_together_are_refused(folder: Path):
         collect(folder / "net.onnx", "net", [NamedFile("x", folder / "net.onnx")], low, threads=1)
     with pytest.raises(ModelError, match="convolutions"):
         collect(folder / "another.onnx", "net", [daq], low, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("files", "alone", "names"),
+    [
+        (["net_w8", "net_w2"], True, ["w8", "w2"]),
+        (["net_w8", "net_w8_b"], True, ["w8", "w8_b"]),
+        (["net_w8", "b"], True, ["net_w8", "b"]),
+        (["net_w8"], True, ["8 bits"]),
+        (["net_w8"], False, ["net_w8"]),
+        ([], True, []),
+    ],
+)
+def test_files_have_short_names_of_their_own(folder: Path, files, alone, names):
+    for name in files:
+        (folder / f"{name}.onnx").write_bytes((folder / "net_w8.onnx").read_bytes())
+    found = named_files([folder / f"{name}.onnx" for name in files], alone)
+    assert [file.name for file in found] == names
 
 
 def test_the_page_from_python(folder: Path):
