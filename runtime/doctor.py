@@ -14,6 +14,7 @@ from typing import Any
 import onnxruntime
 
 from daq_deploy.errors import DaqError, OptionError
+from daq_deploy.passes.native import FusedLayer
 
 from .library import ABI_VERSION, INSTRUCTION_SETS, load_library
 from .machine import Machine, this_machine
@@ -23,7 +24,7 @@ from .session import Session
 
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 _CPU_INFORMATION = Path("/proc/cpuinfo")
-_FOR_CONTRIBUTORS = ("dev", "docs")
+_FOR_CONTRIBUTORS = ("benchmark", "dev", "docs")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class Placement:
     """The provider that was asked for."""
     nodes: tuple[tuple[str, str, str], ...]
     """Provider, operator and name of each node."""
+    layers: tuple[FusedLayer, ...]
+    """What the native kernels compute of each convolution; empty where they are not used."""
+    without_native: str
+    """Why native kernels are not used; empty where they are."""
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -197,10 +202,10 @@ def _library() -> tuple[LibraryState, str | None]:
 def _place(model: Path, provider: str) -> tuple[Placement | None, str | None]:
     """Return where the nodes of a model run, and why it does not run as asked."""
     with Session(model, provider, allow_fallback=True) as session:
-        nodes = session.nodes()
+        nodes, description = session.nodes(), session.describe()
     fallen = sum(where != provider for where, _, _ in nodes)
     reason = f"{fallen} of {len(nodes)} nodes do not run on {provider}" if fallen else None
-    return Placement(str(model), provider, nodes), reason
+    return Placement(str(model), provider, nodes, description.fused_layers, description.without_native), reason
 
 
 def _physical_cores() -> int | None:

@@ -96,6 +96,14 @@ def _print(found: Checkup, self_test: bool) -> None:
         for provider, operators in found.placement.counts.items():
             listed = ", ".join(f"{number} {operator}" for operator, number in operators.items())
             row(f"  on {provider}", f"{sum(operators.values())} nodes: {listed}")
+        if found.placement.without_native:
+            row("  native", f"not used: {found.placement.without_native}")
+        else:
+            left = [layer for layer in found.placement.layers if layer.kind == "left"]
+            number = len(found.placement.layers)
+            row("  native", f"{number - len(left)} of {number} convolutions run by native kernels")
+            for layer in left:
+                row("", f"{layer.name} does not: {layer.reason}")
     Console().print(table)
 
 

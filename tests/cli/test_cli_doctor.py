@@ -20,7 +20,17 @@ def test_it_shows_the_machine_and_where_nodes_run(tmp_path, monkeypatch):
     save(edsr(), "net.onnx")
     result = CliRunner().invoke(application, ["net.onnx", "--no-self-test"])
     assert result.exit_code == 0, result.output
-    for expected in ("ONNX Runtime", "cpu", "cuda", "native kernels", "threads", "[export]", "net.onnx", "Conv"):
+    for expected in (
+        "ONNX Runtime",
+        "cpu",
+        "cuda",
+        "native kernels",
+        "threads",
+        "[export]",
+        "net.onnx",
+        "Conv",
+        "the file is float",
+    ):
         assert expected in result.stdout
 
 

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import json
 
+import onnx_ir as ir
 import pytest
+from networks import edsr
 
+from daq_deploy import DaqConfig, quantize
 from daq_deploy.errors import DaqError, ModelError, OptionError
 from daq_deploy.runtime import doctor
 from daq_deploy.runtime.doctor import check_up
-from daq_deploy.runtime.library import NativeLibrary
+from daq_deploy.runtime.library import NativeLibrary, library_path
 from daq_deploy.runtime.self_test import KernelCheck, TierCheck
+
+needs_library = pytest.mark.skipif(library_path() is None, reason="this installation was made without a C++ compiler")
 
 
 def test_a_healthy_machine_has_no_problems():
@@ -38,6 +43,19 @@ def test_every_node_has_its_place(nearest_x2_file):
     assert found.problems == ()
     assert found.placement is not None
     assert sum(found.placement.counts["cpu"].values()) == len(found.placement.nodes) > 0
+
+
+@needs_library
+def test_what_native_kernels_run_is_told(tmp_path, nearest_x2_file):
+    found = check_up(nearest_x2_file, with_self_test=False).placement
+    assert found is not None
+    assert (found.layers, found.without_native) == ((), "the file is float")
+    config = DaqConfig(weight_rule="nearest", range_rule="paper")
+    quantize(ir.from_proto(edsr()), config).save(tmp_path / "net.onnx")
+    found = check_up(tmp_path / "net.onnx", with_self_test=False).placement
+    assert found is not None
+    assert found.without_native == ""
+    assert len(found.layers) == 8
 
 
 def test_cuda_that_is_asked_for_and_does_not_start_is_a_problem(monkeypatch, nearest_x2_file):

