@@ -23,13 +23,13 @@ class Fused:
         """Return the file's bytes."""
         return model_bytes(self.model)
 
-    def save(self, path: Path, force: bool = False) -> None:
+    def save(self, path: str | Path, force: bool = False) -> None:
         """Write the file.
 
         Raises:
             OutputExistsError: it exists and `force` is false.
         """
-        save_model(self.model, path, force)
+        save_model(self.model, Path(path), force)
 
 
 def fuse(model: str | Path | ir.Model) -> Fused:
