@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if network is not None:
                 places = [Place(name, int(w), int(h), int(number)) for w, h in sizes for number in threads]
                 measure_network(network, places, cache, options.seconds, options.again)
-        rewrite_section(options.output, render(known_cells(cache)), MARKS)
+                rewrite_section(options.output, render(known_cells(cache)), MARKS)
     except DaqError as error:
         print(f"speed: {error}", file=sys.stderr)
         return error.exit_code

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from daq_deploy.errors import DaqError
-from daq_deploy.runtime.benchmark import Timing, interleave, summarize, warm_up
+from daq_deploy.runtime.benchmark import Timing, interleave, summarize
 
 from .contestants import Contestant
 from .roofline import Peaks, Work, measure_peaks
@@ -144,6 +144,7 @@ def measure(
                 return stack.enter_context(worker)
 
             workers = [open_worker(first)]
+            workers[0].run()
             needed = _MEMORY_FACTOR * (workers[0].opening.peak_memory_bytes or 0)
             while waiting and _available_memory() > needed:
                 contestant = waiting.pop(0)
@@ -166,8 +167,7 @@ def measure(
 
 
 def _take_turns(workers: Sequence[Worker], seconds: float, group: int) -> list[Entry]:
-    for worker in workers:
-        warm_up(worker.run)
+    # Everybody has run once to open and once to see that it can: these are the third runs.
     milliseconds = sum(worker.run() for worker in workers)
     rounds = min(max(FEWEST_ROUNDS, math.ceil(seconds * 1e3 / milliseconds)), MOST_ROUNDS)
     samples = interleave([worker.run for worker in workers], iterations=rounds)

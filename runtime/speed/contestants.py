@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.model_file import model_bytes
@@ -83,6 +84,7 @@ def write_files(network: Network, folder: Path) -> dict[str, Path]:
         ModelError: the network cannot be quantized.
     """
     model = network.folded()
+    RemoveUnusedNodesPass()(model)  # folding leaves weights that nobody reads
     value_range = float(model.metadata_props.get("daq.value_range", "255"))
     image = smooth_image(_PROBE_SIDE, _PROBE_SIDE, value_range)
     config = replace(DaqConfig.of_profile("deploy", bits=BITS), weight_rule="nearest")

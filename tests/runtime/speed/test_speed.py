@@ -159,7 +159,6 @@ def fake(monkeypatch):
     log.clear()
     monkeypatch.setattr(cell_module, "Worker", FakeWorker)
     monkeypatch.setattr(cell_module, "measure_peaks", lambda threads: Peaks(None, 1.0))
-    monkeypatch.setattr(cell_module, "warm_up", lambda run: None)
     return monkeypatch
 
 
