@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.model_file import model_bytes
+from daq_deploy.passes.freeze_ranges import FreezeRanges
 from daq_deploy.quantization import quantize
 from daq_deploy.runtime.configurations import Network
-from daq_deploy.runtime.session import Session
+from daq_deploy.runtime.shared_ranges import RangeMeter, Window
 from daq_deploy.runtime.static_int8 import quantize_static_int8
 from daq_deploy.runtime.synthetic import smooth_image
 
@@ -88,12 +89,12 @@ def write_files(network: Network, folder: Path) -> dict[str, Path]:
     value_range = float(model.metadata_props.get("daq.value_range", "255"))
     image = smooth_image(_PROBE_SIDE, _PROBE_SIDE, value_range)
     config = replace(DaqConfig.of_profile("deploy", bits=BITS), weight_rule="nearest")
-    daq = quantize(model, config).to_bytes()
+    daq = quantize(model, config).model
     contents = {
         "float": model_bytes(model),
         "int8": quantize_static_int8(model, image, op_types=None),
-        "daq": daq,
-        "frozen": freeze_ranges(daq, image),
+        "daq": model_bytes(daq),
+        "frozen": model_bytes(freeze_ranges(daq, image)),
     }
     files = {name: folder / f"{name}.onnx" for name in contents}
     for name, content in contents.items():
@@ -101,18 +102,14 @@ def write_files(network: Network, folder: Path) -> dict[str, Path]:
     return files
 
 
-def freeze_ranges(model: bytes, image: np.typing.NDArray[np.float32]) -> bytes:
-    """Return a DAQ file whose ranges are constants: those of one picture, float32 (1, C, H, W)."""
-    proto = onnx.ModelProto.FromString(model)
-    ranges = [node for node in proto.graph.node if node.op_type == "ChannelRange"]
-    names = [name for node in ranges for name in node.output]
-    with Session(model, threads=1, extra_outputs=names, native=False) as session:
-        values = session.run_outputs(image, names)
-    for node in ranges:
-        proto.graph.node.remove(node)
-    proto.graph.initializer.extend(onnx.numpy_helper.from_array(values[name], name) for name in names)
-    content: bytes = proto.SerializeToString()
-    return content
+def freeze_ranges(model: ir.Model, image: np.typing.NDArray[np.float32]) -> ir.Model:
+    """Return a DAQ network whose ranges are constants: those of one picture, float32 (1, C, H, W)."""
+    meter = RangeMeter(ir.to_proto(model), "the model", threads=1)
+    ranges = meter.ranges(meter.measure(image, Window(0, 0, *image.shape[2:])))
+    meter.close()
+    constant = model.clone()
+    FreezeRanges(ranges)(constant)
+    return constant
 
 
 __all__ = [
