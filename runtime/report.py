@@ -34,7 +34,6 @@ from .benchmark import STEADY_VARIATION, Benchmark, measure
 from .channel_ranges import channel_ranges
 from .executor import OrtNodeExecutor
 from .images import read_picture
-from .machine import Machine
 from .session import Session
 from .upscaler import Upscaler
 
@@ -260,11 +259,11 @@ def _conditions(benchmark: Benchmark) -> str:
 
 
 def _environment(benchmark: Benchmark, float_path: Path, name: str) -> tuple[tuple[str, str], ...]:
-    machine: Machine = benchmark.machine
+    machine, session = benchmark.machine, benchmark.models[-1].session
     entries = [
         ("daq-deploy", version("daq-deploy")),
-        ("ONNX Runtime", f"{benchmark.onnxruntime_version}, {benchmark.models[0].session.provider}"),
-        ("Native kernels", benchmark.models[-1].session.native_library or "none"),
+        ("ONNX Runtime", f"{benchmark.onnxruntime_version}, {session.provider}"),
+        ("Native kernels", session.instruction_set or f"not used: {session.without_native}"),
         ("Processor", f"{machine.cpu}, {machine.cores} logical processors"),
         ("Instruction sets", ", ".join(machine.instruction_sets) or "not listed by the system"),
         ("GPU", ", ".join(machine.gpus)),
