@@ -71,25 +71,22 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
   }
   padded_inputs_ = round_up(input_position_.back() + 1, 4);
 
-  const int largest_code = (1 << *std::max_element(parameters.bits.begin(), parameters.bits.end())) - 1;
-  format_ = kernels.format(largest_code, parameters.exact);
-  largest_weight_ =
-      kernels.largest_weight(kernels.largest_shifted_code(largest_code, format_), inputs_ * kernel_[0] * kernel_[1], format_);
-  const bool words = format_ == CodeFormat::words || format_ == CodeFormat::rows;
-  pixel_bytes_ = padded_inputs_ * (words ? 2 : 1);
   taps_ = parameters.dilations[1] == 1 ? kernel_[1] : 1;  // of a segment
   segments_ = kernel_[0] * (kernel_[1] / taps_);
   elements_ = taps_ * padded_inputs_;
-  steps_ = kernels.steps(elements_, format_);
-
   // Few output channels leave most of a block idle: the taps of a kernel row take the idle places.
-  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
   side_blocks_ = round_up(outputs_ * kernel_[1], kBlock) / kBlock;
-  if (!parameters.planar || padded_outputs_ != kBlock || taps_ != kernel_[1] || parameters.strides[1] != 1 ||
-      side_blocks_ * planes > kBlocksTogether || side_blocks_ * 2 > kernel_[1]) {
-    side_blocks_ = 0;
-  } else {
-    steps_ = kernels.steps(padded_inputs_, format_);
+  const bool side_by_side = parameters.planar && padded_outputs_ == kBlock && taps_ == kernel_[1] &&
+                            parameters.strides[1] == 1 && side_blocks_ * 2 <= std::min<int64_t>(kernel_[1], kBlocksTogether);
+  if (!side_by_side) side_blocks_ = 0;
+
+  const int largest_code = (1 << *std::max_element(parameters.bits.begin(), parameters.bits.end())) - 1;
+  format_ = kernels.format(largest_code, parameters.exact, side_by_side || parameters.strides[1] != 1 ? 1 : taps_);
+  largest_weight_ =
+      kernels.largest_weight(kernels.largest_shifted_code(largest_code, format_), inputs_ * kernel_[0] * kernel_[1], format_);
+  pixel_bytes_ = padded_inputs_ * (format_ == CodeFormat::bytes || format_ == CodeFormat::two_planes ? 1 : 2);
+  steps_ = kernels.steps(side_by_side ? padded_inputs_ : elements_, format_);
+  if (side_by_side) {
     side_valid_.assign(static_cast<size_t>(side_blocks_ * kBlock), 0.0f);
     std::fill_n(side_valid_.begin(), outputs_ * kernel_[1], 1.0f);
   }
@@ -183,8 +180,9 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
   const auto outputs = static_cast<size_t>(padded_outputs_);
   folded.scale.assign(outputs, 0.0f);
   folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);
-  folded.block_bytes = segments_ * steps_ * kStepBytes * (format_ == CodeFormat::two_planes ? 2 : 1);
-  if (format_ == CodeFormat::rows) folded.block_bytes = segments_ * steps_ * kBlock * static_cast<int64_t>(sizeof(int16_t));
+  const bool words_one_by_one = format_ == CodeFormat::rows || format_ == CodeFormat::pairs;
+  const int64_t step_bytes = words_one_by_one ? kBlock * static_cast<int64_t>(sizeof(int16_t)) : kStepBytes;
+  folded.block_bytes = segments_ * steps_ * step_bytes * (format_ == CodeFormat::two_planes ? 2 : 1);
   const int64_t blocks = padded_outputs_ / kBlock;
   folded.packed = aligned<uint8_t>(folded.memory, std::max(blocks, side_blocks_) * folded.block_bytes);
   parallel(blocks, [&](int64_t block) {
@@ -350,7 +348,7 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
   const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
   const int64_t ring = (kernel_[0] - 1) * parameters_.dilations[0] + 1;
   const int64_t reach = (width - 1) * stride + (kernel_[1] - 1) * dilation + 1;
-  const int64_t row_bytes = round_up(std::max(pad + run.width, reach) * pixel_bytes_ + kSlack, kAlignment);
+  const int64_t row_bytes = round_up((std::max(pad + run.width, reach) + 1) * pixel_bytes_ + kSlack, kAlignment);
   auto* codes = aligned<uint8_t>(band.code_memory, (ring + 1) * row_bytes);
   std::memset(codes, 0, static_cast<size_t>((ring + 1) * row_bytes));
   const uint8_t* zeros = codes + ring * row_bytes;

@@ -22,7 +22,9 @@ inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multi
 //   two_planes  the same, each weight in two planes: 256 * high + low
 //   words       16-bit codes and weights; a step is 2 input channels
 //   rows        16-bit codes and weights, the weights of an output channel one after the other
-enum class CodeFormat { bytes, two_planes, words, rows };
+//   pairs       the same for three taps side by side: two outputs from four products instead of six (Winograd's minimal
+//               filtering F(2, 3); Lavin and Gray, CVPR 2016)
+enum class CodeFormat { bytes, two_planes, words, rows, pairs };
 
 enum class Activation { none, relu, slope, sigmoid, tanh };
 enum class Operand { none, add, multiply };
@@ -88,8 +90,9 @@ struct Kernels {
   Isa isa;
   int chunk;  // pixels that `accumulate` likes best, at most kLargestChunk
 
-  // The format for codes up to `largest_code`, and the largest code it may be shifted to.
-  CodeFormat (*format)(int largest_code, bool exact);
+  // The format for codes up to `largest_code` and so many neighbouring taps a segment, and the largest code it may be
+  // shifted to. A row of codes may be read one pixel past its end.
+  CodeFormat (*format)(int largest_code, bool exact, int64_t neighbours);
   int (*largest_shifted_code)(int largest_code, CodeFormat format);
   int (*largest_weight)(int largest_code, int64_t products, CodeFormat format);
   int64_t (*steps)(int64_t elements, CodeFormat format);  // of a segment of `elements` input values

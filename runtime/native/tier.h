@@ -11,7 +11,7 @@ namespace {  // one copy a tier
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-inline bool is_words(CodeFormat format) { return format == CodeFormat::words || format == CodeFormat::rows; }
+inline bool is_words(CodeFormat format) { return format != CodeFormat::bytes && format != CodeFormat::two_planes; }
 
 // Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
 template <bool kWords, int kBytes>
@@ -141,6 +141,24 @@ void pack_steps(const int16_t* folded, int segments, int64_t elements, int64_t s
   }
 }
 
+// (kBlock, segments, 3 taps, channels) to (kBlock, 4, segments, channels): twice Winograd's weights, which are whole numbers.
+void pack_pairs(const int16_t* folded, int segments, int64_t channels, int16_t* packed) {
+  const int64_t position = segments * channels;
+  for (int64_t output = 0; output < kBlock; ++output) {
+    for (int segment = 0; segment < segments; ++segment) {
+      const int16_t* taps = folded + (output * segments + segment) * 3 * channels;
+      int16_t* target = packed + output * 4 * position + segment * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        const int left = taps[c], middle = taps[channels + c], right = taps[2 * channels + c];
+        target[c] = static_cast<int16_t>(2 * left);
+        target[position + c] = static_cast<int16_t>(left + middle + right);
+        target[2 * position + c] = static_cast<int16_t>(left - middle + right);
+        target[3 * position + c] = static_cast<int16_t>(2 * right);
+      }
+    }
+  }
+}
+
 void pack(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat format, void* packed) {
   auto* bytes = static_cast<int8_t*>(packed);
   switch (format) {
@@ -153,6 +171,9 @@ void pack(const int16_t* folded, int segments, int64_t elements, int64_t steps, 
       break;
     case CodeFormat::words:
       pack_steps(folded, segments, elements, steps, 0, true, static_cast<int16_t*>(packed));
+      break;
+    case CodeFormat::pairs:
+      pack_pairs(folded, segments, elements / 3, static_cast<int16_t*>(packed));
       break;
     case CodeFormat::rows:
       std::memcpy(packed, folded, static_cast<size_t>(kBlock * segments * elements) * sizeof(int16_t));

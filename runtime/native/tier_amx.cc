@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kTileSteps = 16;  // 64 bytes of codes
 constexpr int kTilePixels = 16;
 
-CodeFormat format(int, bool exact) { return exact ? CodeFormat::two_planes : CodeFormat::bytes; }
+CodeFormat format(int, bool exact, int64_t) { return exact ? CodeFormat::two_planes : CodeFormat::bytes; }
 
 int largest_shifted_code(int largest_code, CodeFormat format) {
   return format == CodeFormat::bytes ? 255 : largest_code;

@@ -9,7 +9,7 @@ namespace {
 constexpr int kLargestByteCode = 15;
 constexpr int64_t kStepsBeforeWidening = 8;
 
-CodeFormat format(int largest_code, bool exact) {
+CodeFormat format(int largest_code, bool exact, int64_t) {
   return exact || largest_code > kLargestByteCode ? CodeFormat::words : CodeFormat::bytes;
 }
 

@@ -5,13 +5,17 @@
 namespace daq {
 namespace {
 
-CodeFormat format(int, bool) { return CodeFormat::rows; }
+CodeFormat format(int, bool, int64_t neighbours) { return neighbours == 3 ? CodeFormat::pairs : CodeFormat::rows; }
 
 int largest_shifted_code(int largest_code, CodeFormat) { return largest_code; }
 
-int largest_weight(int largest_code, int64_t products, CodeFormat) { return weight_limit(32767, largest_code, products); }
+int largest_weight(int largest_code, int64_t products, CodeFormat format) {
+  // Weights of `pairs` are sums of three, and its sums are twice what they stand for.
+  return format == CodeFormat::pairs ? weight_limit(32767 / 3, largest_code, 2 * products)
+                                     : weight_limit(32767, largest_code, products);
+}
 
-int64_t steps(int64_t elements, CodeFormat) { return elements; }
+int64_t steps(int64_t elements, CodeFormat format) { return format == CodeFormat::pairs ? elements / 3 * 4 : elements; }
 
 constexpr int64_t kGathered = 2048;  // codes of a pixel that are laid side by side, at most
 constexpr int kTogether = 8;         // pixels that share the weights they fetch
@@ -34,10 +38,15 @@ void dot(const int16_t* __restrict first, const int16_t* __restrict second, cons
     b2 += second[i] * w2[i];
     b3 += second[i] * w3[i];
   }
-  const int32_t a[4] = {a0, a1, a2, a3}, b[4] = {b0, b1, b2, b3};
-  for (int o = 0; o < 4; ++o) first_sums[o] += a[o];
+  first_sums[0] += a0;
+  first_sums[1] += a1;
+  first_sums[2] += a2;
+  first_sums[3] += a3;
   if (second_sums != nullptr) {
-    for (int o = 0; o < 4; ++o) second_sums[o] += b[o];
+    second_sums[0] += b0;
+    second_sums[1] += b1;
+    second_sums[2] += b2;
+    second_sums[3] += b3;
   }
 }
 
@@ -71,11 +80,65 @@ void group(const Accumulation& a, int64_t x, int pixels, int first_block, int co
   }
 }
 
-void accumulate(const Accumulation& a, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
+// Pairs of neighbouring pixels, all blocks: four pixels of codes give the factors of two outputs.
+void pairs(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
+  constexpr int64_t kPiece = kGathered / 4;
+  alignas(64) int16_t factors[4][kTogether / 2][kPiece + 32];
+  const int64_t channels = a.steps / 4, position = a.segments * channels, per_output = 4 * position;
+  const int64_t stride = static_cast<int64_t>(count) * kBlock;
+  const int pair_count = (pixels + 1) / 2;
+  std::memset(sums, 0, static_cast<size_t>(pixels * stride) * sizeof(int32_t));
+  for (int64_t start = 0; start < position; start += kPiece) {
+    const int64_t length = smaller(kPiece, position - start);
+    for (int64_t done = 0; done < length;) {
+      const int64_t segment = (start + done) / channels, channel = (start + done) % channels;
+      const int64_t run = smaller(channels - channel, length - done);
+      for (int pair = 0; pair < pair_count; ++pair) {
+        const auto* codes = reinterpret_cast<const int16_t*>(a.codes[segment] + (x + 2 * pair) * a.advance) + channel;
+        for (int64_t c = 0; c < run; ++c) {
+          const int first = codes[c], second = codes[channels + c], third = codes[2 * channels + c];
+          const int fourth = codes[3 * channels + c];
+          factors[0][pair][done + c] = static_cast<int16_t>(first - third);
+          factors[1][pair][done + c] = static_cast<int16_t>(second + third);
+          factors[2][pair][done + c] = static_cast<int16_t>(third - second);
+          factors[3][pair][done + c] = static_cast<int16_t>(second - fourth);
+        }
+      }
+      done += run;
+    }
+    for (int64_t channel = 0; channel < stride; channel += 4) {
+      const int64_t output = first_block * kBlock + channel;
+      if (a.valid[output] == 0.0f) continue;  // padding
+      const auto* weights = static_cast<const int16_t*>(a.weights) + output * per_output + start;
+      for (int pair = 0; pair < pair_count; pair += 2) {
+        const int two = pair + 1 < pair_count ? 1 : 0;
+        int32_t products[4][2][4] = {};
+        for (int p = 0; p < 4; ++p) {
+          dot(factors[p][pair], factors[p][pair + two], weights + p * position, per_output, length, products[p][0],
+              two == 1 ? products[p][1] : nullptr);
+        }
+        for (int i = 0; i <= two; ++i) {
+          int32_t* target = sums + 2 * (pair + i) * stride + channel;
+          for (int o = 0; o < 4; ++o) {
+            const int32_t middle = products[1][i][o], other = products[2][i][o];
+            target[o] += (products[0][i][o] + middle + other) / 2;
+            if (2 * (pair + i) + 1 < pixels) target[stride + o] += (middle - other - products[3][i][o]) / 2;
+          }
+        }
+      }
+    }
+  }
+}
+
+void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
   for (int p = 0; p < pixels; p += kTogether) {
     const int together = static_cast<int>(smaller(kTogether, pixels - p));
-    group(a, x + p, together, first_block, count, sums + p * stride);
+    if (format == CodeFormat::pairs) {
+      pairs(a, x + p, together, first_block, count, sums + p * stride);
+    } else {
+      group(a, x + p, together, first_block, count, sums + p * stride);
+    }
   }
 }
 
