@@ -69,7 +69,7 @@ def quantize(
     if "deploy" not in (config.weight_rule, config.range_rule):
         return quantize_graph(model, config, value_range, inline)
     from .runtime.executor import OrtNodeExecutor
-    from .runtime.images import read_picture
+    from .runtime.images import read_rgb
     from .runtime.session import Session
 
     if calibration is None:
@@ -78,7 +78,7 @@ def quantize(
         source = model if isinstance(model, (str, Path)) else ir.to_proto(model)
         with Session(source) as session:
             scale = session.scale
-        images = calibration_mosaics(Path(calibration), scale, lambda path: read_picture(path).rgb)
+        images = calibration_mosaics(Path(calibration), scale, read_rgb)
     executor = OrtNodeExecutor(INT2_OPSET if config.int2 else OPSET)
     return quantize_graph(model, config, value_range, inline, Calibration(images, executor, progress))
 
@@ -115,7 +115,7 @@ def quantize_to_drop(
     """
     from .image_pairs import ImagePair, find_image_pairs
     from .metrics import resize_bicubic
-    from .runtime.images import read_picture
+    from .runtime.images import read_rgb
     from .runtime.session import Session
     from .targets import Attempt, lowest_bits, mean_drop
 
@@ -126,7 +126,7 @@ def quantize_to_drop(
             drawn = [drawn_picture(96 * scale, seed) for seed in range(4)]
             pairs = [ImagePair("drawn", resize_bicubic(high, 1 / scale), high) for high in drawn]
         else:
-            found = find_image_pairs(Path(calibration), scale, lambda path: read_picture(path).rgb)
+            found = find_image_pairs(Path(calibration), scale, read_rgb)
             every = -(-len(found) // 8)
             pairs = list(replace(found, high_paths=found.high_paths[::every]))
 
@@ -218,7 +218,7 @@ def validate(
     from .image_pairs import find_image_pairs
     from .model_file import read_proto
     from .probe import picture_for
-    from .runtime.images import read_picture
+    from .runtime.images import read_rgb
     from .runtime.providers import started_providers
     from .runtime.session import Session
     from .validation import Validation, onnx_reference
@@ -235,7 +235,7 @@ def validate(
         float_network = reference_of(reference, ir.from_proto(read_proto(model)))
     with Session(model, provider, threads) as session:
         picture, scale = picture_for(session, image), session.scale
-    pairs = None if data is None else find_image_pairs(Path(data), scale, lambda path: read_picture(path).rgb)
+    pairs = None if data is None else find_image_pairs(Path(data), scale, read_rgb)
     others = [name for name in started_providers() if name != provider]
     validation = Validation(model, float_network, picture, partial(Session, threads=threads, native=False))
     return validation.run(provider, others[0] if others else None, pairs, min_psnr, progress)
@@ -275,7 +275,7 @@ def evaluate(
     from .evaluation import evaluate as evaluate_runner
     from .image_pairs import find_image_pairs
     from .runner import Runner
-    from .runtime.images import read_picture
+    from .runtime.images import read_rgb
     from .runtime.session import Session
 
     paths = [Path(model) for model in models]
@@ -285,7 +285,7 @@ def evaluate(
         if len(set(scales)) > 1:
             listed = ", ".join(f"{path.name} x{factor}" for path, factor in zip(paths, scales, strict=True))
             raise OptionError(f"networks of different scales cannot be compared: {listed}")
-        pairs = find_image_pairs(Path(data), scales[0], lambda path: read_picture(path).rgb)
+        pairs = find_image_pairs(Path(data), scales[0], read_rgb)
         runners: list[tuple[str, Runner]] = list(zip(model_names(paths), sessions, strict=True))
         if bicubic:
             runners.append(("bicubic", BicubicRunner(scales[0])))

@@ -21,13 +21,13 @@ def picture_for(session: Session, path: str | Path | None) -> Picture:
     Raises:
         ImageError: the picture cannot be read.
     """
-    from .runtime.images import read_picture
+    from .runtime.images import read_rgb
     from .validation import Picture, gradients_and_edges
 
     if path is None:
         pixels = gradients_and_edges(SIDE, SIDE, session.value_range, session.channels)
         return Picture(pixels, f"synthetic, gradients and edges, {SIDE}x{SIDE}")
-    return part_of(session, read_picture(Path(path)).rgb, str(path))
+    return part_of(session, read_rgb(Path(path)), str(path))
 
 
 def part_of(runner: Runner, rgb: Pixels, name: str, centre: tuple[float, float] | None = None) -> Picture:

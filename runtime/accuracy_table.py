@@ -27,7 +27,7 @@ from daq_deploy.image_pairs import find_image_pairs
 from .choices import chosen
 from .configurations import BITS, Configuration, FloatNetwork, Network, configurations
 from .figure_cache import FigureCache
-from .images import read_picture
+from .images import read_rgb
 from .results_document import Block, render, rewrite_section, split_document
 
 DATA_SETS = ("Set5", "Set14")
@@ -109,7 +109,7 @@ def measure(selection: Selection, images: Path, cache: ScoreCache, threads: int 
         runner = configuration.open(network, bits, threads)
         label = name if bits == FLOAT_BITS else f"{name} W{bits}A{bits}"
         for data_set, key in missing.items():
-            pairs = find_image_pairs(images / data_set, network.scale, lambda path: read_picture(path).rgb)
+            pairs = find_image_pairs(images / data_set, network.scale, read_rgb)
             scores = evaluate(runner, pairs, f"{network.name} {label}").mean
             cache.put(key, scores)
             print(f"{data_set} {network.name} {label}: {scores.psnr_y:.3f} dB", file=sys.stderr, flush=True)

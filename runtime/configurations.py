@@ -30,7 +30,7 @@ from .baselines import (
     mse_per_channel,
     percentile_per_channel,
 )
-from .images import read_picture
+from .images import read_rgb
 from .session import Session
 from .static_int8 import quantize_static_int8
 
@@ -146,7 +146,7 @@ class StaticInt8:
         return json.dumps({"kind": "onnxruntime static", "calibration": _listing(self.calibration)})
 
     def open(self, network: Network, bits: int, threads: int | None) -> Runner:
-        mosaics = calibration_mosaics(self.calibration, network.scale, lambda path: read_picture(path).rgb)
+        mosaics = calibration_mosaics(self.calibration, network.scale, read_rgb)
         grid = mosaics.reshape(len(mosaics), 3, SIDE, PATCH_SIZE, SIDE, PATCH_SIZE)
         patches = grid.transpose(0, 2, 4, 1, 3, 5).reshape(-1, 3, PATCH_SIZE, PATCH_SIZE)
         model = network.folded()

@@ -33,7 +33,7 @@ from daq_deploy.validation import Validation, onnx_reference
 from .benchmark import STEADY_VARIATION, Benchmark, measure
 from .channel_ranges import channel_ranges
 from .executor import OrtNodeExecutor
-from .images import read_picture
+from .images import read_rgb
 from .session import Session
 from .upscaler import Upscaler
 
@@ -94,9 +94,9 @@ def read_pictures(image: Path | None, original: Path | None, scale: int) -> Pict
     Raises:
         ImageError: a picture cannot be read, or the two do not belong together.
     """
-    high = None if original is None else crop_to_multiple(read_picture(original).rgb, scale)
+    high = None if original is None else crop_to_multiple(read_rgb(original), scale)
     if image is not None:
-        low = read_picture(image).rgb
+        low = read_rgb(image)
         if high is not None and high.shape[:2] != (low.shape[0] * scale, low.shape[1] * scale):
             raise ImageError(
                 f"{original}: has {high.shape[1]}x{high.shape[0]} pixels at whole multiples of {scale}; the original of "

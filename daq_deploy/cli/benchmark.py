@@ -48,7 +48,7 @@ def benchmark(
 
     from daq_deploy.errors import OptionError
     from daq_deploy.runtime.benchmark import measure
-    from daq_deploy.runtime.images import read_picture
+    from daq_deploy.runtime.images import read_rgb
 
     if size is not None and picture is not None:
         raise OptionError("--size and --input exclude each other; give one")
@@ -64,7 +64,7 @@ def benchmark(
             native=native,
             allow_fallback=allow_fallback,
             size=_parse_size(size or "320x180"),
-            picture=None if picture is None else read_picture(picture).rgb,
+            picture=None if picture is None else read_rgb(picture),
             duration=3.0 if duration is None else duration,
             iterations=iterations,
             progress=lambda done: bar.update(task, completed=done),

@@ -116,7 +116,7 @@ def reduce(
     from daq_deploy.quantization import OPSET, Quantized
     from daq_deploy.reduction import drop_gate, psnr_gate, reduce_network
     from daq_deploy.runtime.executor import OrtNodeExecutor
-    from daq_deploy.runtime.images import read_picture
+    from daq_deploy.runtime.images import read_rgb
     from daq_deploy.runtime.session import Session
 
     from .progress import progress_bar
@@ -131,7 +131,7 @@ def reduce(
     with Session(model_bytes(float_model), threads=threads) as float_session, progress_bar() as progress:
         pixels = picture_for(float_session, image).pixels
         if max_drop is not None and data is not None:
-            pairs = find_image_pairs(data, float_session.scale, lambda path: read_picture(path).rgb)
+            pairs = find_image_pairs(data, float_session.scale, read_rgb)
             gate = drop_gate(float_session, open_quantized, pairs, max_drop)
         elif min_psnr is not None:
             gate = psnr_gate(float_session, open_quantized, pixels, min_psnr)

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 
 from daq_deploy.errors import ImageError, OptionError, OutputExistsError
 from daq_deploy.runtime import Picture, deep_images, read_picture, write_picture
+from daq_deploy.runtime.images import read_rgb
 
 
 def gradient(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -266,3 +267,13 @@ def test_an_existing_file_is_kept_without_force(tmp_path):
     assert path.read_bytes() == b"mine"
     write_picture(path, Picture(gradient(2, 2)), force=True)
     np.testing.assert_array_equal(read_picture(path).rgb, gradient(2, 2))
+
+
+def test_what_figures_are_taken_on_has_8_bits(tmp_path):
+    pixels = gradient(3, 5)
+    (tmp_path / "deep.png").write_bytes(deep_images.encode(pixels.astype(np.uint16) * 257, "PNG", None, None, None))
+    Image.fromarray(pixels).save(tmp_path / "plain.png")
+    for name in ("deep.png", "plain.png"):
+        found = read_rgb(tmp_path / name)
+        assert found.dtype == np.uint8
+        assert found.tolist() == pixels.tolist()
