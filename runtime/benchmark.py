@@ -111,10 +111,12 @@ class Benchmark:
         """Return one line that says under which conditions the table holds."""
         session = self.models[0].session
         threads = "default threads" if session.threads is None else f"threads: {session.threads}"
+        sets = sorted({result.session.instruction_set or "" for result in self.models} - {""})
+        kernels = f"native kernels {', '.join(sets)}, " if sets else ""
         where = " ".join(self.machine.gpus) if session.provider == "cuda" and self.machine.gpus else self.machine.cpu
         return (
             f"input {self.width}x{self.height}, {self.input}; {len(self.models[0].timing.samples)} interleaved runs; "
-            f"{session.provider}, {threads}, ONNX Runtime {self.onnxruntime_version}, {where}"
+            f"{session.provider}, {threads}, {kernels}ONNX Runtime {self.onnxruntime_version}, {where}"
         )
 
 

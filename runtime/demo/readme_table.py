@@ -33,20 +33,29 @@ def measure(checkpoint: Path, data: Path, threads: int) -> str:
             outputs = ("-o", model, "--float-output", models[0], "--force")
             daq_deploy("export", checkpoint, "--bits", str(bits), *outputs)
         quality = daq_deploy_json("evaluate", *models, "--data", data, "--bicubic")["models"]
-        speed = daq_deploy_json("benchmark", *models, "--threads", str(threads), "--size", "320x180")
+        conditions = ("--threads", str(threads), "--size", "320x180")
+        native, portable = (
+            daq_deploy_json("benchmark", *models, *conditions, kernels) for kernels in ("--native", "--no-native")
+        )
     psnr = [model["mean"]["psnr_y"] for model in quality]
-    lines = [f"| | PSNR-Y {data.name} | file | time |", "|---|---|---|---|", f"| bicubic | {psnr[-1]:.2f} dB | | |"]
+    lines = [
+        f"| | PSNR-Y {data.name} | file | time, native kernels | time, standard operators |",
+        "|---|---|---|---|---|",
+        f"| bicubic | {psnr[-1]:.2f} dB | | | |",
+    ]
     labels = ["float", *(f"DAQ W{bits}A{bits}" for bits in BITS)]
-    float_bytes = speed["models"][0]["file_bytes"]
-    for label, decibel, model in zip(labels, psnr[:-1], speed["models"], strict=True):
+    float_bytes = native["models"][0]["file_bytes"]
+    for label, decibel, *runs in zip(labels, psnr[:-1], native["models"], portable["models"], strict=True):
         drop = f" ({decibel - psnr[0]:+.2f})" if label != "float" else ""
-        size = f"{model['file_bytes'] / 1000:.0f} kB ({model['file_bytes'] / float_bytes:.2f} x)"
-        time = f"{model['timing']['p50']:.0f} ms ({model['timing']['ratio']:.2f} x)"
-        lines.append(f"| {label} | {decibel:.2f} dB{drop} | {size} | {time} |")
-    machine = speed["machine"]["cpu"]
+        size = f"{runs[0]['file_bytes'] / 1000:.0f} kB ({runs[0]['file_bytes'] / float_bytes:.2f} x)"
+        times = " | ".join(f"{run['timing']['p50']:.0f} ms ({run['timing']['ratio']:.2f} x)" for run in runs)
+        lines.append(f"| {label} | {decibel:.2f} dB{drop} | {size} | {times} |")
+    instruction_set = native["models"][1]["session"]["instruction_set"] or "none"
+    machine = native["machine"]["cpu"]
     return "\n".join(lines) + (
         f"\n\nSize and time in brackets are against float. Time: 320x180 to 640x360 pixels, median of interleaved runs, "
-        f"{threads} thread,\nONNX Runtime {speed['onnxruntime_version']}, {machine}, daq-deploy {version('daq-deploy')}.\n"
+        f"{threads} thread,\nnative kernels {instruction_set}, ONNX Runtime {native['onnxruntime_version']}, {machine}, "
+        f"daq-deploy {version('daq-deploy')}.\n"
     )
 
 
