@@ -141,10 +141,6 @@ def collect(
         truth = upscaler.upscale(low)
 
     def versioned(name: str, kind: str, pixels: Pixels, measured: Measured | None) -> Version:
-        if pixels.shape != truth.shape:
-            raise ModelError(
-                f"{name}: gives {pixels.shape[1]}x{pixels.shape[0]} pixels, the float network another size"
-            )
         scores: Scores | None = None if high is None or kind == "original" else score(pixels, high, scale)
         distance = None if kind in ("original", "float") else psnr(pixels, truth)
         return Version(name, kind, pixels, distance, scores, measured)  # type: ignore[arg-type]
@@ -153,6 +149,10 @@ def collect(
     for index, file in enumerate(files):
         progress("Upscaling", index / len(files))
         with Upscaler(file.path, provider, threads) as upscaler:
+            if upscaler.scale != scale:
+                raise ModelError(
+                    f"{file.path}: upscales x{upscaler.scale}, {float_path.name} x{scale}: was it made from it?"
+                )
             upscaled.append(upscaler.upscale(low))
     benchmark = measure(
         [float_path, *(file.path for file in files)],

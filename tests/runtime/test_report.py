@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from networks import edsr, picture, rcan
+from networks import PAD, edsr, network, picture, rcan
 from PIL import Image
 
 import daq_deploy
@@ -90,11 +90,11 @@ def test_unsteady_times_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_layers_are_in_execution_order_and_diagnosed(folder: Path):
-    network = collected(folder, original=None).networks[1]
-    assert [layer.name for layer in network.layers] == ["head", "a1", "b1", "a2", "b2", "close", "up", "tail"]
-    assert {layer.report.name for layer in network.diagnosis.layers} == {layer.name for layer in network.layers}
-    assert {level.number for level in network.checks} >= {1, 3, 6}
-    assert network.diagnosis.image == "low.png, 30×20 pixels, 30x20 from column 0, row 0"
+    coarse = collected(folder, original=None).networks[1]
+    assert [layer.name for layer in coarse.layers] == ["head", "a1", "b1", "a2", "b2", "close", "up", "tail"]
+    assert {layer.report.name for layer in coarse.diagnosis.layers} == {layer.name for layer in coarse.layers}
+    assert {level.number for level in coarse.checks} >= {1, 3, 6}
+    assert coarse.diagnosis.image == "low.png, 30×20 pixels, 30x20 from column 0, row 0"
 
 
 def test_without_a_picture_it_is_made_from_the_original(folder: Path):
@@ -133,6 +133,12 @@ def test_files_that_do_not_belong_together_are_refused(folder: Path):
     daq, low = NamedFile("x", folder / "net_w2.onnx"), read_pictures(folder / "low.png", None, 2)
     with pytest.raises(ModelError, match=r"net\.onnx: is a float file"):
         collect(folder / "net.onnx", "net", [NamedFile("x", folder / "net.onnx")], low, threads=1)
+    three = network(
+        f"up = Conv{PAD}(x, up_weight) r = Relu(up) y = DepthToSpace<blocksize = 3>(r)", up_weight=(27, 3, 3, 3)
+    )
+    onnx.save(three, folder / "three.onnx")
+    with pytest.raises(ModelError, match=r"net_w2\.onnx: upscales x2, three\.onnx x3"):
+        collect(folder / "three.onnx", "net", [daq], low, threads=1)
     with pytest.raises(ModelError, match="convolutions"):
         collect(folder / "another.onnx", "net", [daq], low, threads=1)
 
