@@ -32,6 +32,9 @@ def error_panel(networks: Sequence[DaqNetwork]) -> Markup:
     low, high, ticks = _axis(finite)
     heights = [_y(tick, low, high) for tick in ticks]
     parts = [f'<line class="grid" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>' for y in heights]
+    parts += [
+        f'<text class="tick" x="2" y="{y - 3:.1f}">{tick:g} dB</text>' for tick, y in zip(ticks, heights, strict=True)
+    ]
     parts.append(_highlight(HEIGHT))
     for index, curve in enumerate(curves):
         points = [
@@ -43,9 +46,6 @@ def error_panel(networks: Sequence[DaqNetwork]) -> Markup:
         ]
         group += [_marker(index, x, y) for x, y in points]
         parts.append(f'<g class="series s{index % 8}" data-series="{index}">{"".join(group)}</g>')
-    parts += [
-        f'<text class="tick" x="2" y="{y - 3:.1f}">{tick:g} dB</text>' for tick, y in zip(ticks, heights, strict=True)
-    ]
     parts += _targets(networks[0].layers, HEIGHT)
     label = "Output PSNR in dB with one layer alone quantized, for each layer in execution order"
     return _svg(HEIGHT, label, parts)
