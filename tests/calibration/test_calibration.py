@@ -12,7 +12,7 @@ from networks import NETWORKS, edsr, network, picture, rlfn, run
 from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
-from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics, without_outliers
+from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics, tails, without_outliers
 from daq_deploy.calibration.mixed import LEAST_BITS, MOST_BITS
 from daq_deploy.calibration.moments import moments, unfold
 from daq_deploy.calibration.tails import TAILS, Search
@@ -120,6 +120,19 @@ def test_the_search_finds_the_least_error_and_then_the_smallest_tail_that_does_a
     assert [search.smallest_tail(allowed) for allowed in (0, 0.15, 0.3, 100)] == [0.7, 0.5, 0.3, 0.0]
     assert len(tried) == len(set(tried))
     assert Search(lambda tail: 0.0, 0.5).smallest_tail(0.0) == 0.5
+
+
+@pytest.mark.parametrize("bound", ["TOLERANCE", "INVISIBLE"])
+def test_both_bounds_hold_the_smaller_tails_back(bound, float_path, monkeypatch):
+    def tails_with(tolerance: float, invisible: float) -> list[float | None]:
+        monkeypatch.setattr(tails, "TOLERANCE", tolerance)
+        monkeypatch.setattr(tails, "INVISIBLE", invisible)
+        layers = quantize_graph(float_path, DaqConfig(weight_rule="nearest"), calibration=quick()).layers
+        return [layer.tail for layer in layers if layer.tail is not None]
+
+    best = tails_with(0, 0)
+    assert set(tails_with(1e9, 1e9)) == {0.0} != set(best)
+    assert tails_with(*((0, 1e9) if bound == "TOLERANCE" else (1e9, 0))) == best
 
 
 def test_the_same_command_gives_the_same_bytes_and_says_on_what_it_calibrated(float_path):
