@@ -1,5 +1,6 @@
 # make demo   set up, run the main job on the network and picture that ship, say where to look
 # make test   set up, run every test
+# make test-ray   a local Ray of two workers, one of them killed; installs Ray, which is large
 # make lint   ruff and mypy --strict
 # make docs   the documentation as HTML in build/docs; a warning is an error
 # make benchmark   docs/benchmark.md again: DAQ against float, ONNX Runtime INT8 and OpenVINO; takes hours, goes on where it
@@ -16,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint typecheck docs benchmark benchmark-accuracy readme-table test-ort-versions test-sanitizers clean
+.PHONY: demo test test-ray lint typecheck docs benchmark benchmark-accuracy readme-table test-ort-versions test-sanitizers clean
 
 $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard runtime/native/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,6 +29,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -q
+
+test-ray: $(VENV)/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest -q tests/runtime/test_cluster.py
 
 lint: $(VENV)/installed typecheck
 	$(BIN)/ruff check .

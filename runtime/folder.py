@@ -121,7 +121,7 @@ def upscale_folder(
     """
     if jobs < 1:
         raise OptionError(f"--jobs {jobs}: choose 1 or more")
-    _make_folder(output)
+    make_folder(output)
     entries: list[Entry] = []
     with ManifestWriter(output) as manifest, ThreadPoolExecutor(jobs + _BESIDE_THE_NETWORK) as pool:
         network = threading.Semaphore(jobs)
@@ -143,13 +143,13 @@ def upscale_folder(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return summarize(entries, 0)
+    return summarize(entries)
 
 
-def summarize(entries: list[Entry], skipped: int) -> Summary:
+def summarize(entries: list[Entry]) -> Summary:
     """Count what became of pictures."""
     failed = tuple(entry for entry in entries if entry.status == FAILED)
-    return Summary(len(entries) - len(failed), skipped, failed, sum(entry.seconds for entry in entries))
+    return Summary(len(entries) - len(failed), 0, failed, sum(entry.seconds for entry in entries))
 
 
 def run_task(
@@ -171,7 +171,7 @@ def run_task(
     """
     seconds = 0.0
     try:
-        _make_folder(task.target.parent)
+        make_folder(task.target.parent)
         check_output(task.target, task.overwrite)
         picture = read_picture(task.source)
         height, width = (size * upscaler.scale for size in picture.rgb.shape[:2])
@@ -194,7 +194,12 @@ def run_task(
     return replace(task.entry, status=DONE, seconds=round(seconds, 4))
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        DaqError: it cannot be made.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -208,4 +213,4 @@ def _remove_leftovers(target: Path) -> None:
             path.unlink()
 
 
-__all__ = ["Summary", "Task", "plan_tasks", "run_task", "summarize", "upscale_folder"]
+__all__ = ["Summary", "Task", "make_folder", "plan_tasks", "run_task", "summarize", "upscale_folder"]

@@ -91,6 +91,11 @@ class Upscaler:
         """Factor from input to output height and width."""
         return self.session.scale
 
+    @property
+    def provider(self) -> str:
+        """Where the network was asked to run: `cpu` or `cuda`."""
+        return self._arguments[1]
+
     def upscale(self, pixels: npt.NDArray[Unsigned], progress: Progress = lambda share: None) -> npt.NDArray[Unsigned]:
         """Upscale uint8 or uint16 RGB (H, W, 3) to (scale * H, scale * W, 3) of the same type.
 

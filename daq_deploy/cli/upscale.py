@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from daq_deploy.runtime.folder import Summary
+    from daq_deploy.runtime.manifest import Entry
     from daq_deploy.runtime.upscaler import Upscaler
 
 
@@ -56,6 +59,15 @@ def upscale(
     threads: Threads = None,
     allow_fallback: AllowFallback = False,
     native: Native = True,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="auto|ADDRESS",
+            help="Upscale a folder on a Ray cluster; auto: one that is found, or this machine. --threads are a worker's.",
+            show_default=False,
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Upscale a picture, or a folder of pictures.
@@ -69,16 +81,23 @@ def upscale(
     Example: daq-deploy upscale photos -o large --recursive --resume --model edsr_daq.onnx
     """
     import logging
+    from dataclasses import replace
 
     from rich.console import Console
     from rich.logging import RichHandler
 
-    from daq_deploy.errors import CheckFailed
+    from daq_deploy.errors import CheckFailed, OptionError
+    from daq_deploy.runtime.cluster import upscale_on_ray
+    from daq_deploy.runtime.folder import plan_tasks, upscale_folder
     from daq_deploy.runtime.upscaler import Upscaler
 
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, markup=False)
     logging.getLogger("daq_deploy").addHandler(handler)
+    if ray is not None:
+        if not image.is_dir():
+            raise OptionError(f"--ray: give a folder; {image} is none")
+        threads = threads or 1
     with Upscaler(
         model, provider, threads, allow_fallback, tile=tile, overlap=overlap, max_memory=max_memory, native=native
     ) as upscaler:
@@ -89,7 +108,13 @@ def upscale(
         if not image.is_dir():
             _upscale_file(upscaler, image, output, force, console)
             return
-        summary = _upscale_folder(upscaler, image, output, model, recursive, resume, force, jobs, console)
+        tasks, skipped = plan_tasks(image, output, model, recursive, resume, force)
+        with _entries_bar(len(tasks), console) as report:
+            if ray is None:
+                summary = upscale_folder(upscaler, tasks, output, jobs, report)
+            else:
+                summary = upscale_on_ray(upscaler, tasks, output, ray, threads or 1, report)
+    summary = replace(summary, skipped=skipped)
     typer.echo(_told(output, summary))
     if summary.failed:
         total = summary.done + len(summary.failed) + summary.skipped
@@ -115,28 +140,14 @@ def _upscale_file(upscaler: Upscaler, image: Path, output: Path, force: bool, co
     typer.echo(f"{output}: {width}x{height} pixels")
 
 
-def _upscale_folder(
-    upscaler: Upscaler,
-    folder: Path,
-    output: Path,
-    model: Path,
-    recursive: bool,
-    resume: bool,
-    force: bool,
-    jobs: int,
-    console: Console,
-) -> Summary:
-    from dataclasses import replace
-
+@contextmanager
+def _entries_bar(total: int, console: Console) -> Iterator[Callable[[Entry], None]]:
+    """Yield a function that is told what became of each picture; a bar shows how far it is, errors stay on the screen."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from daq_deploy.runtime.folder import plan_tasks, upscale_folder
-    from daq_deploy.runtime.manifest import Entry
-
-    tasks, skipped = plan_tasks(folder, output, model, recursive, resume, force)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Upscaling", total=len(tasks), rate="")
+        task = bar.add_task("Upscaling", total=total, rate="")
 
         def report(entry: Entry) -> None:
             speed = bar.tasks[0].speed
@@ -144,8 +155,7 @@ def _upscale_folder(
             if entry.error:
                 _say(console, entry.error)
 
-        summary = upscale_folder(upscaler, tasks, output, jobs, report)
-    return replace(summary, skipped=skipped)
+        yield report
 
 
 def _told(output: Path, summary: Summary) -> str:
