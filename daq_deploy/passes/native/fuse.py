@@ -31,7 +31,7 @@ from .nodes import (
     replace_output,
 )
 from .report import METADATA_KEY, FusedLayer, Fusion
-from .selection import NativeConvolution, exact_blocks, select
+from .selection import NativeConvolution, needs_exact, select
 from .shapes import shapes_of
 from .wanted import carried_inputs, wanted_values
 
@@ -71,7 +71,8 @@ class _Fusion:
         self._graph = model.graph
         self._selected = selected
         self._names = names
-        self._exact = exact_blocks(blocks)
+        self._blocks = blocks
+        self._exact: set[ir.Node] = set()
         self._shapes = shapes_of(model, blocks)
         self._wanted = wanted_values(model.graph, selected, self._shapes)
         self._epilogues = Epilogues(model.graph, self._shapes)
@@ -147,8 +148,12 @@ class _Fusion:
         block = convolution.block
         sources = self._sources_of(last, block.feature_map)
         ranges = self._ranges_of(last, block, sources)
-        wanted = QuantizedConvolution(name, convolution, ranges, sources, epilogue, operand, block.lo in self._exact)
-        if epilogue.value in self._wanted:
+        planar = epilogue.value not in self._wanted
+        exact = needs_exact(block, self._blocks, last=planar)
+        if exact:
+            self._exact.add(first)
+        wanted = QuantizedConvolution(name, convolution, ranges, sources, epilogue, operand, exact)
+        if not planar:
             self._maps[epilogue.value] = self._builder.convolution(last, wanted)
         else:
             replace_output(epilogue.value, self._builder.planar_convolution(last, wanted))
@@ -219,7 +224,7 @@ class _Fusion:
             return FusedLayer(self._names[node], "left", item)
         if item.block is None:
             return FusedLayer(self._names[node], "float")
-        return FusedLayer(self._names[node], "exact" if item.block.lo in self._exact else "native")
+        return FusedLayer(self._names[node], "exact" if node in self._exact else "native")
 
 
 def _refuses(operand: ir.Value, result: ir.Value) -> bool:

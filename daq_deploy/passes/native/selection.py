@@ -57,13 +57,20 @@ def select(graph: ir.Graph, blocks: list[DaqBlock]) -> dict[ir.Node, NativeConvo
     return {node: _select(node, reads.get(node)) for node in convolutions(graph)}
 
 
-def exact_blocks(blocks: list[DaqBlock]) -> set[ir.Value]:
-    """Return the blocks, by `lo`, whose readers need weights of 16 bits.
+def needs_exact(block: DaqBlock, blocks: list[DaqBlock], last: bool) -> bool:
+    """Return whether a convolution needs weights of 16 bits: where the error of 8 bits would show.
 
-    They have many bits, in a network where all have about as many: coarser layers would hide the error.
+    It shows where codes have many bits, unless coarser layers hide it: those of the same network do, but for layers whose
+    output nothing quantizes again. Those end the network, where every error is one of the picture.
+
+    Args:
+        block: what the convolution reads.
+        blocks: of the network.
+        last: whether no native layer reads what it gives.
     """
-    bits = {block.lo: float(np.mean(block.bits)) for block in blocks}
-    return {lo for lo, number in bits.items() if _EXACT_BITS <= number <= min(bits.values()) + 1}
+    bits = float(np.mean(block.bits))
+    coarsest = min(float(np.mean(other.bits)) for other in blocks)
+    return bits >= _EXACT_BITS and (last or bits <= coarsest + 1)
 
 
 def _select(node: ir.Node, block: DaqBlock | None) -> NativeConvolution | str:
@@ -125,7 +132,7 @@ __all__ = [
     "MOST_FLOAT_CHANNELS",
     "NativeConvolution",
     "Window",
-    "exact_blocks",
+    "needs_exact",
     "reads_channels",
     "select",
 ]
