@@ -175,8 +175,9 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
     folded.shift[position] = shift;
     folded.factors[position] = step / shift;
     folded.element_lo[position] = run.lo[input];
+    // The code around which most lie. It must not be taken from the picture: a tile would be folded unlike the whole.
+    folded.centre[position] = (run.lo[input] == 0.0f ? 0.08f : 0.5f) * highest * shift;
   }
-  sample_codes(run, folded);
   const auto outputs = static_cast<size_t>(padded_outputs_);
   folded.scale.assign(outputs, 0.0f);
   folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);
@@ -195,29 +196,6 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
       folded.inner_bias[output] += folded.offsets[static_cast<size_t>(tap) * outputs + output];
     }
   }
-}
-
-// The usual code of each channel: its mean over a few runs of pixels, spread evenly. What rounding the weights costs is made
-// good for this code, and felt for the distance of the others from it.
-void Convolution::sample_codes(const ConvolutionRun& run, Folded& folded) const {
-  constexpr int64_t kRuns = 16, kRunPixels = 16;
-  const int64_t rows = std::min(kRuns, run.height), pixels = std::min(kRunPixels, run.width);
-  const bool words = pixel_bytes_ != padded_inputs_;
-  std::vector<uint8_t> codes(static_cast<size_t>(pixels * pixel_bytes_ + kSlack));
-  for (int64_t i = 0; i < rows; ++i) {
-    const int64_t row = (2 * i + 1) * run.height / (2 * rows);
-    const int64_t x = (run.width - pixels) * (i * 5 % rows) / std::max<int64_t>(rows - 1, 1);
-    std::fill(codes.begin(), codes.end(), uint8_t{0});
-    quantize_pixels(run, folded, row, x, pixels, codes.data());
-    for (int64_t p = 0; p < pixels; ++p) {
-      for (int64_t position = 0; position < padded_inputs_; ++position) {
-        int16_t word = 0;
-        std::memcpy(&word, codes.data() + p * pixel_bytes_ + position * (words ? 2 : 1), words ? 2 : 1);
-        folded.centre[static_cast<size_t>(position)] += static_cast<float>(word);
-      }
-    }
-  }
-  for (float& centre : folded.centre) centre /= static_cast<float>(rows * pixels);
 }
 
 // Writes to parts of `folded` that belong to the block alone.

@@ -73,7 +73,6 @@ class Convolution {
   void pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const;
   void sum_side_by_side(const Folded& folded, int64_t width, Band& band) const;
   void add_taps(int64_t x, int pixels, Band& band) const;
-  void sample_codes(const ConvolutionRun& run, Folded& folded) const;
   void quantize_pixels(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
                        uint8_t* codes) const;
   void border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width, int64_t output_width,
