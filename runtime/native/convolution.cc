@@ -5,46 +5,9 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "convolution_memory.h"
+
 namespace daq {
-namespace {
-
-constexpr int64_t kAlignment = 64;
-
-// Grows `memory` to hold `count` aligned items.
-template <class T>
-T* aligned(std::vector<uint8_t>& memory, int64_t count) {
-  const size_t bytes = static_cast<size_t>(count) * sizeof(T) + kAlignment;
-  if (memory.size() < bytes) memory.resize(bytes);
-  const auto address = reinterpret_cast<uintptr_t>(memory.data());
-  return reinterpret_cast<T*>((address + kAlignment - 1) / kAlignment * kAlignment);
-}
-
-}  // namespace
-
-struct Convolution::Folded {
-  std::vector<float> lo, inverse_step, shift;       // of each position of a pixel of codes
-  std::vector<float> factors, element_lo, centre;   // step over shift, lo, usual shifted code: of each position
-  std::vector<float> scale;                         // of each output position
-  std::vector<float> offsets;                       // (kernel height, kernel width, padded outputs): what lo adds at a tap
-  std::vector<float> inner_bias;                    // (padded outputs), all taps inside the picture
-  std::vector<uint8_t> memory;
-  uint8_t* packed = nullptr;
-  int64_t block_bytes = 0;
-};
-
-struct Convolution::Band {
-  std::vector<uint8_t> code_memory, sum_memory, side_memory;
-  std::vector<int64_t> held_rows;  // the row of the picture in each slot of the ring
-  std::vector<char> valid_rows;    // whether each row of the kernel lies inside the picture
-  std::vector<const uint8_t*> segments;
-  std::vector<float> row_offsets;  // (kernel width, padded outputs)
-  std::vector<float> bias;         // (1 + border pixels, padded outputs): the first inside, the others from left to right
-  std::vector<int16_t> fold_scratch;
-  int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
-  int32_t* sums = nullptr;       // of a chunk of pixels: (pixels, blocks, planes, kBlock)
-  int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)
-  float* values = nullptr;
-};
 
 Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& parameters, const ConvolutionWeights& weights)
     : kernels_(kernels), parameters_(parameters), inputs_(weights.inputs), outputs_(weights.outputs) {
@@ -144,103 +107,6 @@ int64_t Convolution::output_height(int64_t height) const {
 int64_t Convolution::output_width(int64_t width) const {
   const int64_t reach = parameters_.dilations[1] * (kernel_[1] - 1) + 1;
   return (width + parameters_.pads[1] + parameters_.pads[3] - reach) / parameters_.strides[1] + 1;
-}
-
-void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Folded& folded) const {
-  const auto size = static_cast<size_t>(round_up(padded_inputs_, kBlock) + kBlock);
-  for (auto* values : {&folded.lo, &folded.inverse_step, &folded.shift, &folded.factors, &folded.element_lo, &folded.centre}) {
-    values->assign(size, 0.0f);
-  }
-  float largest = 0.0f;
-  for (int64_t input = 0; input < inputs_; ++input) {
-    const auto position = static_cast<size_t>(input_position_[static_cast<size_t>(input)]);
-    largest = std::max(largest, magnitude_[position] * run.step[input]);
-  }
-  const int bits = *std::max_element(parameters_.bits.begin(), parameters_.bits.end());
-  const int code_limit = kernels_.largest_shifted_code((1 << bits) - 1, format_);
-  for (int64_t input = 0; input < inputs_; ++input) {
-    const auto position = static_cast<size_t>(input_position_[static_cast<size_t>(input)]);
-    const float step = run.step[input];
-    // Spare bits of the codes take over powers of two from the channels whose products are largest, so that the others
-    // keep precision in eight-bit weights.
-    const float highest = highest_[position];
-    float shift = 1.0f;
-    const float product = magnitude_[position] * step;
-    int spare = 0;
-    while (highest * static_cast<float>(2 << spare) <= static_cast<float>(code_limit)) ++spare;
-    const float aim = std::ldexp(largest, -spare);
-    while (product / shift > aim && highest * shift * 2 <= static_cast<float>(code_limit)) shift *= 2;
-    folded.lo[position] = run.lo[input];
-    folded.inverse_step[position] = 1.0f / step;
-    folded.shift[position] = shift;
-    folded.factors[position] = step / shift;
-    folded.element_lo[position] = run.lo[input];
-    // The code around which most lie. It must not be taken from the picture: a tile would be folded unlike the whole.
-    folded.centre[position] = (run.lo[input] == 0.0f ? 0.08f : 0.5f) * highest * shift;
-  }
-  const auto outputs = static_cast<size_t>(padded_outputs_);
-  folded.scale.assign(outputs, 0.0f);
-  folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);
-  const bool words_one_by_one = format_ == CodeFormat::rows || format_ == CodeFormat::pairs;
-  const int64_t step_bytes = words_one_by_one ? kBlock * static_cast<int64_t>(sizeof(int16_t)) : kStepBytes;
-  folded.block_bytes = segments_ * steps_ * step_bytes * (format_ == CodeFormat::two_planes ? 2 : 1);
-  const int64_t blocks = padded_outputs_ / kBlock;
-  folded.packed = aligned<uint8_t>(folded.memory, std::max(blocks, side_blocks_) * folded.block_bytes);
-  parallel(blocks, [&](int64_t block) {
-    const auto band = bands_.take();
-    fold_block(folded, block, band->fold_scratch);
-  });
-  folded.inner_bias = bias_;
-  for (int64_t tap = 0; tap < kernel_[0] * kernel_[1]; ++tap) {
-    for (size_t output = 0; output < outputs; ++output) {
-      folded.inner_bias[output] += folded.offsets[static_cast<size_t>(tap) * outputs + output];
-    }
-  }
-}
-
-// Writes to parts of `folded` that belong to the block alone.
-void Convolution::fold_block(Folded& folded, int64_t block, std::vector<int16_t>& scratch) const {
-  scratch.assign(static_cast<size_t>(kBlock * segments_ * elements_), 0);
-  for (int64_t lane = 0; lane < kBlock; ++lane) {
-    const int64_t output = block * kBlock + lane;
-    if (valid_[static_cast<size_t>(output)] == 0.0f) continue;
-    const float* weights = weights_.data() + output * segments_ * elements_;
-    float largest = 0.0f;
-    for (int64_t tap = 0; tap < segments_ * taps_; ++tap) {
-      largest = std::max(largest,
-                         kernels_.largest_product(weights + tap * padded_inputs_, folded.factors.data(), padded_inputs_));
-    }
-    // Zero weights, or products that are not normal numbers, take any scale.
-    const float scale = std::max(largest / static_cast<float>(largest_weight_), 1e-30f);
-    folded.scale[static_cast<size_t>(output)] = scale;
-    for (int64_t tap = 0; tap < segments_ * taps_; ++tap) {
-      float* offset = folded.offsets.data() + tap * padded_outputs_ + output;
-      kernels_.fold(weights + tap * padded_inputs_, folded.factors.data(), folded.element_lo.data(), folded.centre.data(),
-                    scale, padded_inputs_, largest_weight_,
-                    scratch.data() + (lane * segments_ * taps_ + tap) * padded_inputs_, offset);
-    }
-  }
-  if (side_blocks_ > 0) return pack_side_by_side(folded, scratch);
-  kernels_.pack(scratch.data(), static_cast<int>(segments_), elements_, steps_, format_,
-                folded.packed + block * folded.block_bytes);
-}
-
-// The taps of a kernel row as output channels of their own: channel kx * outputs + o.
-void Convolution::pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const {
-  std::vector<int16_t> side(static_cast<size_t>(kBlock * segments_ * padded_inputs_));
-  for (int64_t block = 0; block < side_blocks_; ++block) {
-    std::fill(side.begin(), side.end(), int16_t{0});
-    for (int64_t lane = 0; lane < kBlock; ++lane) {
-      const int64_t kx = (block * kBlock + lane) / outputs_, output = (block * kBlock + lane) % outputs_;
-      if (kx >= kernel_[1]) break;
-      for (int64_t segment = 0; segment < segments_; ++segment) {
-        std::copy_n(scratch.begin() + (output * segments_ + segment) * elements_ + kx * padded_inputs_, padded_inputs_,
-                    side.begin() + (lane * segments_ + segment) * padded_inputs_);
-      }
-    }
-    kernels_.pack(side.data(), static_cast<int>(segments_), padded_inputs_, steps_, format_,
-                  folded.packed + block * folded.block_bytes);
-  }
 }
 
 // Sums of every column of a row of codes with every tap of the kernel rows by itself.

@@ -1,0 +1,48 @@
+// The working memory of a convolution; private to convolution*.cc.
+
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "convolution.h"
+
+namespace daq {
+
+constexpr int64_t kAlignment = 64;
+
+// Grows `memory` to hold `count` aligned items.
+template <class T>
+T* aligned(std::vector<uint8_t>& memory, int64_t count) {
+  const size_t bytes = static_cast<size_t>(count) * sizeof(T) + kAlignment;
+  if (memory.size() < bytes) memory.resize(bytes);
+  const auto address = reinterpret_cast<uintptr_t>(memory.data());
+  return reinterpret_cast<T*>((address + kAlignment - 1) / kAlignment * kAlignment);
+}
+
+struct Convolution::Folded {
+  std::vector<float> lo, inverse_step, shift;       // of each position of a pixel of codes
+  std::vector<float> factors, element_lo, centre;   // step over shift, lo, usual shifted code: of each position
+  std::vector<float> scale;                         // of each output position
+  std::vector<float> offsets;                       // (kernel height, kernel width, padded outputs): what lo adds at a tap
+  std::vector<float> inner_bias;                    // (padded outputs), all taps inside the picture
+  std::vector<uint8_t> memory;
+  uint8_t* packed = nullptr;
+  int64_t block_bytes = 0;
+};
+
+struct Convolution::Band {
+  std::vector<uint8_t> code_memory, sum_memory, side_memory;
+  std::vector<int64_t> held_rows;  // the row of the picture in each slot of the ring
+  std::vector<char> valid_rows;    // whether each row of the kernel lies inside the picture
+  std::vector<const uint8_t*> segments;
+  std::vector<float> row_offsets;  // (kernel width, padded outputs)
+  std::vector<float> bias;         // (1 + border pixels, padded outputs): the first inside, the others from left to right
+  std::vector<int16_t> fold_scratch;
+  int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
+  int32_t* sums = nullptr;       // of a chunk of pixels: (pixels, blocks, planes, kBlock)
+  int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)
+  float* values = nullptr;
+};
+
+}  // namespace daq
