@@ -99,15 +99,9 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
 
 Convolution::~Convolution() = default;
 
-int64_t Convolution::output_height(int64_t height) const {
-  const int64_t reach = parameters_.dilations[0] * (kernel_[0] - 1) + 1;
-  return (height + parameters_.pads[0] + parameters_.pads[2] - reach) / parameters_.strides[0] + 1;
-}
+int64_t Convolution::output_height(int64_t height) const { return convolved_size(parameters_, 0, height, kernel_[0]); }
 
-int64_t Convolution::output_width(int64_t width) const {
-  const int64_t reach = parameters_.dilations[1] * (kernel_[1] - 1) + 1;
-  return (width + parameters_.pads[1] + parameters_.pads[3] - reach) / parameters_.strides[1] + 1;
-}
+int64_t Convolution::output_width(int64_t width) const { return convolved_size(parameters_, 1, width, kernel_[1]); }
 
 // Sums of every column of a row of codes with every tap of the kernel rows by itself.
 void Convolution::sum_side_by_side(const Folded& folded, int64_t width, Band& band) const {

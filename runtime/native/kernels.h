@@ -17,6 +17,13 @@ constexpr int kSlack = 64;             // bytes that may be read past the end of
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
+// Height or width of what a convolution gives, as Conv of ONNX has it; `axis` is 0 for height, 1 for width.
+template <class Parameters>
+int64_t convolved_size(const Parameters& parameters, int axis, int64_t input, int64_t kernel) {
+  const int64_t reach = parameters.dilations[axis] * (kernel - 1) + 1;
+  return (input + parameters.pads[axis] + parameters.pads[axis + 2] - reach) / parameters.strides[axis] + 1;
+}
+
 // How codes and folded weights are stored.
 //   bytes       unsigned 8-bit codes, signed 8-bit weights; a step is 4 input channels
 //   two_planes  the same, each weight in two planes: 256 * high + low

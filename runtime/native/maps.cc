@@ -186,11 +186,7 @@ FloatConvolution::FloatConvolution(const Kernels& kernels, const FloatConvolutio
 }
 
 MapSize FloatConvolution::output_size(int64_t height, int64_t width) const {
-  const auto size = [&](int axis, int64_t input) {
-    const int64_t reach = parameters_.dilations[axis] * (kernel_[axis] - 1) + 1;
-    return (input + parameters_.pads[axis] + parameters_.pads[axis + 2] - reach) / parameters_.strides[axis] + 1;
-  };
-  return {outputs_, size(0, height), size(1, width)};
+  return {outputs_, convolved_size(parameters_, 0, height, kernel_[0]), convolved_size(parameters_, 1, width, kernel_[1])};
 }
 
 void FloatConvolution::run(int64_t height, int64_t width, const float* planar, uint16_t* output, double* statistics,
