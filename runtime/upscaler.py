@@ -84,6 +84,7 @@ class Upscaler:
         self._overlap = _number("overlap", overlap, 0, (AUTO,))
         self._max_memory = parse_memory(str(max_memory))
         self._native = native
+        self._told_overlap = False
         self.session = Session(*self._arguments, native=native)
 
     @property
@@ -117,8 +118,9 @@ class Upscaler:
             try:
                 if side >= max(height, width) and height * width <= LARGEST_MEASURED_WHOLE:
                     return upscale_pixels(self.session, pixels)
-                overlap = self._overlap if isinstance(self._overlap, int) else self._tiled_network.overlap
-                return self._tiled_network.upscale(pixels, side, overlap, progress)
+                if side < max(height, width):
+                    self._tell_overlap()
+                return self._tiled_network.upscale(pixels, side, self._pixels_around, progress)
             except OutOfMemoryError as error:
                 if self._tile == OFF or side <= SMALLEST_TILE:
                     raise
@@ -157,14 +159,24 @@ class Upscaler:
     @cached_property
     def _tiled_network(self) -> TiledNetwork:
         source, provider, threads, allow_fallback = self._arguments
-        network = TiledNetwork(read_model(source), self.session.name, provider, threads, allow_fallback, self._native)
-        if self._overlap == AUTO and network.field.radius != network.overlap:
-            seen = f"{network.field.radius} pixels around" if network.field.radius else "without bound"
-            because = f" ({network.field.unbounded_by})" if network.field.unbounded_by else ""
-            _LOG.warning(
-                "%s: the network sees %s%s; tiles overlap by %d", self.session.name, seen, because, network.overlap
-            )
-        return network
+        return TiledNetwork(read_model(source), self.session.name, provider, threads, allow_fallback, self._native)
+
+    @property
+    def _pixels_around(self) -> int:
+        """Pixels that are run around a tile on each side."""
+        return self._overlap if isinstance(self._overlap, int) else self._tiled_network.overlap
+
+    def _tell_overlap(self) -> None:
+        """Log, once, that tiles overlap by less than the network sees."""
+        field = self._tiled_network.field
+        if self._overlap != AUTO or field.radius == self._pixels_around or self._told_overlap:
+            return
+        self._told_overlap = True
+        seen = f"{field.radius} pixels around" if field.radius else "without bound"
+        because = f" ({field.unbounded_by})" if field.unbounded_by else ""
+        _LOG.warning(
+            "%s: the network sees %s%s; tiles overlap by %d", self.session.name, seen, because, self._pixels_around
+        )
 
     def _largest_tile(self, height: int, width: int) -> int:
         """Return the side of the largest tile that keeps the process within its memory."""
@@ -173,8 +185,7 @@ class Upscaler:
         left = self._max_memory - resident_memory() - kept
         if values * network.bytes_per_pixel <= left:
             return max(height, width)
-        overlap = self._overlap if isinstance(self._overlap, int) else network.overlap
-        side = int(max(0.0, left / network.bytes_per_pixel) ** 0.5) - 2 * overlap - network.field.stride
+        side = int(max(0.0, left / network.bytes_per_pixel) ** 0.5) - 2 * self._pixels_around - network.field.stride
         if side < SMALLEST_TILE:
             _LOG.warning(
                 "%dx%d pixels do not fit in %d MB of memory; going on with tiles of %d pixels",

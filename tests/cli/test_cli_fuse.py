@@ -11,7 +11,6 @@ import onnx
 import pytest
 from networks import edsr, fsrcnn, picture
 
-from daq_deploy.cli import main
 from daq_deploy.config import DaqConfig
 from daq_deploy.quantization import quantize
 from daq_deploy.runtime.library import library_path
@@ -27,24 +26,6 @@ session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionP
 np.save(target, session.run(None, {session.get_inputs()[0].name: np.load(source)})[0])
 assert not any(name.startswith("daq_deploy") for name in sys.modules)
 """
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run a command line as the console script does; gives exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["daq-deploy", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from networks import edsr, network
 
-from daq_deploy.cli import VERBS, build_app, main
+from daq_deploy.cli import VERBS, build_app
 
 FAST = ["--profile", "paper", "--layers", "all"]
 """Nothing is run to choose weights."""
@@ -29,24 +29,6 @@ def daq(tmp_path: Path, model: Path, cli) -> Path:
     path = tmp_path / "edsr_daq.onnx"
     assert cli("quantize", model, "-o", path, *FAST)[0] == 0
     return path
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run a command line as the console script does; gives exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["daq-deploy", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_quantize_writes_a_file_and_prints_its_layers(cli, model, tmp_path):

@@ -143,6 +143,13 @@ def test_an_unbounded_field_is_named_once(caplog):
     assert caplog.text.count("sees without bound (GlobalAveragePool") == 1
 
 
+def test_where_no_tiles_run_nothing_is_said_of_their_overlap(caplog, monkeypatch):
+    monkeypatch.setattr("daq_deploy.runtime.upscaler.LARGEST_MEASURED_WHOLE", 0)
+    for tile in ("auto", "off", 60):
+        Upscaler(rcan(), threads=1, tile=tile, max_memory="64G").upscale(waves(60, 60))
+    assert not caplog.text
+
+
 @pytest.fixture(scope="module")
 def real_daq_model(shared_data) -> bytes:
     config = DaqConfig(weight_rule="nearest")
