@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +84,53 @@ def test_it_is_named_in_one_line_and_leaves_no_file(tmp_path, name):
     assert name in str(error)
     assert "\n" not in str(error)
     assert {path.name for path in tmp_path.iterdir()} == {name, "x2.onnx"}
+
+
+def limit_files() -> None:
+    """Let no file of this process grow beyond 10 kB: what is written fails half-way, as on a full disk."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+
+def without_override() -> list[str]:
+    """What makes a command heed the modes of folders when root runs it."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write into any folder, and there is no setpriv to forbid it")
+    lost = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={lost}", f"--inh-caps={lost}"]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    """`daq-deploy upscale` with a model, in a process of its own; input and output are to follow."""
+    (tmp_path / "x2.onnx").write_bytes(_nearest_x2().SerializeToString())
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(photos / f"{index}.png")
+    return [sys.executable, "-m", "daq_deploy", "upscale", "--threads", "1", "-m", str(tmp_path / "x2.onnx")]
+
+
+run = partial(subprocess.run, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs limits and modes of POSIX")
+@pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.parametrize("trap", ["full", "read-only"])
+def test_where_nothing_can_be_written_no_half_file_is_left(tmp_path, command, trap, is_folder):
+    output = tmp_path / "large"
+    output.mkdir(mode=0o500 if trap == "read-only" else 0o700)
+    paths = [tmp_path / "photos", output] if is_folder else [tmp_path / "photos" / "0.png", output / "0.png"]
+    command += [str(paths[0]), "-o", str(paths[1])]
+    finished = run(command, preexec_fn=limit_files) if trap == "full" else run([*without_override(), *command])
+    assert finished.returncode == 2, finished.stderr
+    assert "cannot be written" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert {path.name for path in output.iterdir()} <= {"manifest.jsonl"}
+    output.chmod(0o700)
+    assert run([*command, *(["--resume"] if is_folder else [])]).returncode == 0
+    assert {path.name for path in output.rglob("*.png")} == ({"0.png", "1.png", "2.png"} if is_folder else {"0.png"})
