@@ -36,7 +36,6 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
 
   taps_ = parameters.dilations[1] == 1 ? kernel_[1] : 1;  // of a segment
   segments_ = kernel_[0] * (kernel_[1] / taps_);
-  elements_ = taps_ * padded_inputs_;
   // Few output channels leave most of a block idle: the taps of a kernel row take the idle places.
   side_blocks_ = round_up(outputs_ * kernel_[1], kBlock) / kBlock;
   const bool side_by_side = parameters.planar && padded_outputs_ == kBlock && taps_ == kernel_[1] &&
@@ -45,9 +44,12 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
 
   const int largest_code = (1 << *std::max_element(parameters.bits.begin(), parameters.bits.end())) - 1;
   format_ = kernels.format(largest_code, parameters.exact, side_by_side || parameters.strides[1] != 1 ? 1 : taps_);
+  products_ = format_ == CodeFormat::byte_pairs ? kPairProducts : taps_;
+  elements_ = products_ * padded_inputs_;
   largest_weight_ =
       kernels.largest_weight(kernels.largest_shifted_code(largest_code, format_), inputs_ * kernel_[0] * kernel_[1], format_);
-  pixel_bytes_ = padded_inputs_ * (format_ == CodeFormat::bytes || format_ == CodeFormat::two_planes ? 1 : 2);
+  code_bytes_ = format_ == CodeFormat::words || format_ == CodeFormat::rows || format_ == CodeFormat::pairs ? 2 : 1;
+  pixel_bytes_ = padded_inputs_ * (format_ == CodeFormat::byte_pairs ? kPairProducts / 2 : code_bytes_);
   steps_ = kernels.steps(side_by_side ? padded_inputs_ : elements_, format_);
   if (side_by_side) {
     side_valid_.assign(static_cast<size_t>(side_blocks_ * kBlock), 0.0f);
@@ -88,8 +90,7 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
         // As DequantizeLinear and Add of half a step do it.
         const float level = code * weights.step[output];
         const float weight = weights.mid_rise ? level + weights.step[output] / 2 : level;
-        weights_[static_cast<size_t>((row * segments_ + tap / taps_) * elements_ + tap % taps_ * padded_inputs_ + position)] =
-            weight;
+        add_weight(row, tap, position, weight);
         float& magnitude = magnitude_[static_cast<size_t>(position)];
         magnitude = std::max(magnitude, std::fabs(weight));
       }
@@ -98,6 +99,23 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
 }
 
 Convolution::~Convolution() = default;
+
+// Puts a weight, or what it adds to those of a pair's products, into `weights_`.
+void Convolution::add_weight(int64_t row, int64_t tap, int64_t position, float weight) {
+  const int64_t segment = tap / taps_, column = tap % taps_;
+  const auto place = [&](int64_t product) -> float& {
+    const int64_t index =
+        format_ == CodeFormat::byte_pairs ? product * segments_ + segment : segment * products_ + product;
+    return weights_[static_cast<size_t>((row * segments_ * products_ + index) * padded_inputs_ + position)];
+  };
+  if (format_ != CodeFormat::byte_pairs) {
+    place(column) = weight;
+    return;
+  }
+  place(1) += weight / 2;
+  place(2) += column == 1 ? -weight / 2 : weight / 2;
+  if (column != 1) place(column == 0 ? 0 : 3) = weight;
+}
 
 int64_t Convolution::output_height(int64_t height) const { return convolved_size(parameters_, 0, height, kernel_[0]); }
 
@@ -155,7 +173,6 @@ void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const
 
 void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
                                   uint8_t* codes) const {
-  const int64_t code_bytes = pixel_bytes_ / padded_inputs_;
   int64_t input = 0;
   for (size_t source = 0; source < run.sources.size(); ++source) {
     const int64_t position = input_position_[static_cast<size_t>(input)];
@@ -165,7 +182,7 @@ void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folde
     const int64_t stride = run.strides[source];
     const uint16_t* pixels = run.sources[source] + (row * run.width + x) * stride + parameters_.first_channel[source];
     kernels_.quantize(quantizer, pixels, stride, stride - parameters_.first_channel[source], count, format_,
-                      codes + position * code_bytes, pixel_bytes_);
+                      codes + position * code_bytes_, padded_inputs_ * code_bytes_);
     input += parameters_.channels[source];
   }
 }
@@ -211,9 +228,13 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
   const int64_t ring = (kernel_[0] - 1) * parameters_.dilations[0] + 1;
   const int64_t reach = (width - 1) * stride + (kernel_[1] - 1) * dilation + 1;
   const int64_t row_bytes = round_up((std::max(pad + run.width, reach) + 1) * pixel_bytes_ + kSlack, kAlignment);
-  auto* codes = aligned<uint8_t>(band.code_memory, (ring + 1) * row_bytes);
-  std::memset(codes, 0, static_cast<size_t>((ring + 1) * row_bytes));
-  const uint8_t* zeros = codes + ring * row_bytes;
+  const bool paired = format_ == CodeFormat::byte_pairs;
+  const int64_t pairs = (width + 1) / 2, code_rows = ring + (paired ? 2 : 1);
+  auto* codes = aligned<uint8_t>(band.code_memory, code_rows * row_bytes);
+  std::memset(codes, 0, static_cast<size_t>(code_rows * row_bytes));
+  uint8_t* zeros = codes + ring * row_bytes;
+  uint8_t* unpaired = zeros + row_bytes;  // where a row is quantized before it is paired
+  if (paired) kernels_.pair(unpaired, padded_inputs_, pairs, zeros);
   band.held_rows.assign(static_cast<size_t>(ring), -1);
   band.valid_rows.resize(static_cast<size_t>(kernel_[0]));
   band.segments.resize(static_cast<size_t>(segments_));
@@ -238,7 +259,9 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
         const int64_t slot = source_row % ring;
         uint8_t* target = codes + slot * row_bytes;
         if (band.held_rows[static_cast<size_t>(slot)] != source_row) {
-          quantize_pixels(run, folded, source_row, 0, run.width, target + pad * pixel_bytes_);
+          uint8_t* quantized = paired ? unpaired : target;
+          quantize_pixels(run, folded, source_row, 0, run.width, quantized + pad * padded_inputs_ * code_bytes_);
+          if (paired) kernels_.pair(quantized, padded_inputs_, pairs, target);
           band.held_rows[static_cast<size_t>(slot)] = source_row;
         }
         row_codes = target;

@@ -66,8 +66,9 @@ class Convolution {
   struct Folded;  // weights with the steps of one picture folded in
   struct Band;    // working memory of a band of rows
 
+  void add_weight(int64_t row, int64_t tap, int64_t position, float weight);
   void fold(const ConvolutionRun& run, const Parallel& parallel, Folded& folded) const;
-  void fold_block(Folded& folded, int64_t block, std::vector<int16_t>& scratch) const;
+  void fold_block(Folded& folded, int64_t block, Band& band) const;
   void run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
                 BandStatistics* statistics) const;
   void pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const;
@@ -91,13 +92,16 @@ class Convolution {
   int64_t padded_outputs_;   // whole blocks
   int64_t padded_channels_;  // of the native output
   int64_t groups_;           // sub-pixels that lie in blocks of their own
-  int64_t segments_, taps_, elements_, steps_, pixel_bytes_;
+  int64_t segments_, taps_, elements_, steps_;
+  int64_t products_;         // weights a segment holds for an input channel: of its taps, or kPairProducts
+  int64_t code_bytes_;       // of one channel of a pixel, as it is quantized
+  int64_t pixel_bytes_;      // from a pixel to the next in the ring of rows
   int64_t side_blocks_;      // of a kernel row's taps side by side, see sum_side_by_side; 0 where they are not
   CodeFormat format_;
   int largest_weight_;
   std::vector<int64_t> input_position_;   // of each input channel in a pixel of codes
   std::vector<int64_t> output_position_;  // of each output channel in the blocks
-  std::vector<float> weights_;            // (padded outputs, segments, elements)
+  std::vector<float> weights_;            // (padded outputs, segments, elements); byte_pairs: (.., products, segments, inputs)
   std::vector<float> magnitude_;          // largest |weight| of each position of a pixel of codes
   std::vector<float> highest_;            // of each position
   std::vector<float> bias_, slope_, valid_, side_valid_;

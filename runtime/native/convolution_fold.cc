@@ -44,12 +44,13 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
   folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);
   const bool words_one_by_one = format_ == CodeFormat::rows || format_ == CodeFormat::pairs;
   const int64_t step_bytes = words_one_by_one ? kBlock * static_cast<int64_t>(sizeof(int16_t)) : kStepBytes;
-  folded.block_bytes = segments_ * steps_ * step_bytes * (format_ == CodeFormat::two_planes ? 2 : 1);
+  folded.block_bytes = segments_ * steps_ * step_bytes * (format_ == CodeFormat::two_planes ? 2 : 1) +
+                       (format_ == CodeFormat::byte_pairs ? kPairCorrection : 0);
   const int64_t blocks = padded_outputs_ / kBlock;
   folded.packed = aligned<uint8_t>(folded.memory, std::max(blocks, side_blocks_) * folded.block_bytes);
   parallel(blocks, [&](int64_t block) {
     const auto band = bands_.take();
-    fold_block(folded, block, band->fold_scratch);
+    fold_block(folded, block, *band);
   });
   folded.inner_bias = bias_;
   for (int64_t tap = 0; tap < kernel_[0] * kernel_[1]; ++tap) {
@@ -60,29 +61,45 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
 }
 
 // Writes to parts of `folded` that belong to the block alone.
-void Convolution::fold_block(Folded& folded, int64_t block, std::vector<int16_t>& scratch) const {
+void Convolution::fold_block(Folded& folded, int64_t block, Band& band) const {
+  const bool paired = format_ == CodeFormat::byte_pairs;
+  std::vector<int16_t>& scratch = band.fold_scratch;
   scratch.assign(static_cast<size_t>(kBlock * segments_ * elements_), 0);
   for (int64_t lane = 0; lane < kBlock; ++lane) {
     const int64_t output = block * kBlock + lane;
     if (valid_[static_cast<size_t>(output)] == 0.0f) continue;
     const float* weights = weights_.data() + output * segments_ * elements_;
     float largest = 0.0f;
-    for (int64_t tap = 0; tap < segments_ * taps_; ++tap) {
+    for (int64_t index = 0; index < segments_ * products_; ++index) {
       largest = std::max(largest,
-                         kernels_.largest_product(weights + tap * padded_inputs_, folded.factors.data(), padded_inputs_));
+                         kernels_.largest_product(weights + index * padded_inputs_, folded.factors.data(), padded_inputs_));
     }
     // Zero weights, or products that are not normal numbers, take any scale.
     const float scale = std::max(largest / static_cast<float>(largest_weight_), 1e-30f);
     folded.scale[static_cast<size_t>(output)] = scale;
+    // Neighbouring codes are much alike, and so is what they are multiplied with: the error of one tap is made up for by the
+    // next. Of a pair's products only the sum d1 + d2 is alike in the next kernel row; differences are small.
+    band.carry.assign(static_cast<size_t>(padded_inputs_), 0.0f);
+    band.offsets.assign(static_cast<size_t>(segments_ * products_), 0.0f);
+    for (int64_t index = 0; index < segments_ * products_; ++index) {
+      if (paired && (index / segments_ != 1 || index == segments_)) std::fill(band.carry.begin(), band.carry.end(), 0.0f);
+      kernels_.fold(weights + index * padded_inputs_, folded.factors.data(), folded.element_lo.data(), folded.centre.data(),
+                    scale, padded_inputs_, largest_weight_, band.carry.data(),
+                    scratch.data() + (lane * segments_ * products_ + index) * padded_inputs_,
+                    band.offsets.data() + index);
+    }
     for (int64_t tap = 0; tap < segments_ * taps_; ++tap) {
-      float* offset = folded.offsets.data() + tap * padded_outputs_ + output;
-      kernels_.fold(weights + tap * padded_inputs_, folded.factors.data(), folded.element_lo.data(), folded.centre.data(),
-                    scale, padded_inputs_, largest_weight_,
-                    scratch.data() + (lane * segments_ * taps_ + tap) * padded_inputs_, offset);
+      float offset = band.offsets[static_cast<size_t>(tap)];
+      if (paired) {
+        const auto of = [&](int64_t product) { return band.offsets[static_cast<size_t>(product * segments_ + tap / taps_)]; };
+        const float outer[3] = {of(0), 2 * of(1) - of(0) - of(3), of(3)};
+        offset = outer[tap % taps_];
+      }
+      folded.offsets[static_cast<size_t>(tap * padded_outputs_ + output)] = offset;
     }
   }
   if (side_blocks_ > 0) return pack_side_by_side(folded, scratch);
-  kernels_.pack(scratch.data(), static_cast<int>(segments_), elements_, steps_, format_,
+  kernels_.pack(scratch.data(), static_cast<int>(segments_), paired ? padded_inputs_ : elements_, steps_, format_,
                 folded.packed + block * folded.block_bytes);
 }
 

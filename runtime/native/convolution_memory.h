@@ -39,6 +39,7 @@ struct Convolution::Band {
   std::vector<float> row_offsets;  // (kernel width, padded outputs)
   std::vector<float> bias;         // (1 + border pixels, padded outputs): the first inside, the others from left to right
   std::vector<int16_t> fold_scratch;
+  std::vector<float> carry, offsets;  // of an output channel that is folded
   int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
   int32_t* sums = nullptr;       // of a chunk of pixels: (pixels, blocks, planes, kBlock)
   int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)

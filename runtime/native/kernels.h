@@ -13,7 +13,7 @@ constexpr int kBlock = 16;             // output channels that are computed toge
 constexpr int kLargestChunk = 48;      // pixels of a row whose accumulators are kept before they are finished, at most
 constexpr int kBlocksTogether = 4;     // blocks of output channels that are accumulated together
 constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
-constexpr int kSlack = 64;             // bytes that may be read past the end of a row of codes
+constexpr int kSlack = 64;             // bytes that may be read, and by `pair` written, past the end of a row of codes
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -31,7 +31,13 @@ int64_t convolved_size(const Parameters& parameters, int axis, int64_t input, in
 //   rows        16-bit codes and weights, the weights of an output channel one after the other
 //   pairs       the same for three taps side by side: two outputs from four products instead of six (Winograd's minimal
 //               filtering F(2, 3); Lavin and Gray, CVPR 2016)
-enum class CodeFormat { bytes, two_planes, words, rows, pairs };
+//   byte_pairs  the same filtering in bytes: what is multiplied, sums and differences of codes, is stored instead of codes,
+//               see `pair`, and weights are rounded after their transformation; a step is 4 input channels
+enum class CodeFormat { bytes, two_planes, words, rows, pairs, byte_pairs };
+
+constexpr int kPairProducts = 4;                                         // of the two outputs of a pair and a kernel row
+constexpr int kPairZero = 128;                                           // what stands for a difference of zero
+constexpr int64_t kPairCorrection = 2 * kBlock * sizeof(int32_t);        // bytes behind the packed weights of a block
 
 enum class Activation { none, relu, slope, sigmoid, tanh };
 enum class Operand { none, add, multiply };
@@ -109,12 +115,19 @@ struct Kernels {
   void (*quantize)(const Quantizer&, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count, CodeFormat,
                    uint8_t* codes, int64_t code_stride);
 
-  // Weights of 16 output channels: maximum of |weight * factor| a channel; and folding, see convolution.cc.
+  // A row of codes for `byte_pairs`: from the pixels d0, d1, d2, d3 that two outputs see, the four runs of `channels` bytes
+  // d0 - d2, d1 + d2, d2 - d1 and d3 - d1, differences above kPairZero. Reads two pixels past the last pair, and reads and writes up to
+  // kSlack bytes past what it must.
+  void (*pair)(const uint8_t* codes, int64_t channels, int64_t pairs, uint8_t* paired);
+
+  // Weights of 16 output channels: maximum of |weight * factor| a channel; and folding, see convolution_fold.cc. What
+  // rounding leaves of each weight is added to `carry`, which is added to the weight before.
   float (*largest_product)(const float* weights, const float* factors, int64_t count);
   void (*fold)(const float* weights, const float* factors, const float* lo, const float* centre, float scale, int64_t count,
-               int largest, int16_t* folded, float* offset);
+               int largest, float* carry, int16_t* folded, float* offset);
 
-  // Pack folded weights (kBlock, segments, elements) of one block.
+  // Pack folded weights (kBlock, segments, elements) of one block; (kBlock, 4, segments, elements) for `byte_pairs`, which
+  // are followed by what is added to the sums of a pair's first and second output since differences are above kPairZero.
   void (*pack)(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat, void* packed);
 
   // Sums of products for `pixels` (at most kLargestChunk) from `x` on and blocks first..first + count: (pixels, count, kBlock).

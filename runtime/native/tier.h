@@ -11,7 +11,9 @@ namespace {  // one copy a tier
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-inline bool is_words(CodeFormat format) { return format != CodeFormat::bytes && format != CodeFormat::two_planes; }
+inline bool is_words(CodeFormat format) {
+  return format == CodeFormat::words || format == CodeFormat::rows || format == CodeFormat::pairs;
+}
 
 // Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
 template <bool kWords, int kBytes>
@@ -71,6 +73,26 @@ void quantize(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride
   }
 }
 
+void pair(const uint8_t* codes, int64_t channels, int64_t pairs, uint8_t* paired) {
+  constexpr int kPiece = kSlack;
+  // Whole pieces: what they write past the end of a run is written again with the next.
+  const auto run = [channels](const uint8_t* __restrict a, const uint8_t* __restrict b, int sign, int zero,
+                              uint8_t* __restrict target) {
+    for (int64_t c = 0; c < channels; c += kPiece) {
+      for (int i = 0; i < kPiece; ++i) target[c + i] = static_cast<uint8_t>(a[c + i] + sign * b[c + i] + zero);
+    }
+  };
+  for (int64_t p = 0; p < pairs; ++p) {
+    const uint8_t* d0 = codes + 2 * p * channels;
+    const uint8_t *d1 = d0 + channels, *d2 = d1 + channels, *d3 = d2 + channels;
+    uint8_t* target = paired + p * kPairProducts * channels;
+    run(d0, d2, -1, kPairZero, target);
+    run(d1, d2, 1, 0, target + channels);
+    run(d2, d1, -1, kPairZero, target + 2 * channels);
+    run(d3, d1, -1, kPairZero, target + 3 * channels);
+  }
+}
+
 float largest_product(const float* weights, const float* factors, int64_t count) {
   Lanes largest = lanes_set(0.0f);
   int64_t i = 0;
@@ -90,28 +112,31 @@ float largest_product(const float* weights, const float* factors, int64_t count)
 }
 
 void fold(const float* weights, const float* factors, const float* lo, const float* centre, float scale, int64_t count,
-          int largest, int16_t* folded, float* offset) {
+          int largest, float* carry, int16_t* folded, float* offset) {
   const float inverse = 1.0f / scale;
-  float values[4][kLanes];
+  float values[5][kLanes];
   float sum = 0.0f;
   Lanes sums = lanes_set(0.0f);
   const Lanes limit = lanes_set(static_cast<float>(largest));
   for (int64_t i = 0; i < count; i += kLanes) {
-    const float* sources[4] = {weights + i, factors + i, lo + i, centre + i};
+    const float* sources[5] = {weights + i, factors + i, lo + i, centre + i, carry + i};
     const int64_t valid = smaller(count - i, kLanes);
     if (valid < kLanes) {
       std::memset(values, 0, sizeof(values));
-      for (int s = 0; s < 4; ++s) {
+      for (int s = 0; s < 5; ++s) {
         std::memcpy(values[s], sources[s], static_cast<size_t>(valid) * sizeof(float));
         sources[s] = values[s];
       }
     }
     const Lanes weight = lanes_load(sources[0]);
     const Lanes product = weight * lanes_load(sources[1]);
-    const Lanes held = lanes_min(lanes_max(product * lanes_set(inverse), lanes_set(0.0f) - limit), limit);
+    const Lanes carried = lanes_load(sources[4]), aim = product + carried;
+    const Lanes held = lanes_min(lanes_max(aim * lanes_set(inverse), lanes_set(0.0f) - limit), limit);
     const Lanes code = lanes_round(held);
-    const Lanes residual = product - code * lanes_set(scale);
-    sums = sums + weight * lanes_load(sources[2]) + residual * lanes_load(sources[3]);
+    const Lanes left = aim - code * lanes_set(scale);
+    sums = sums + weight * lanes_load(sources[2]) + (left - carried) * lanes_load(sources[3]);
+    lanes_store(values[0], left);
+    std::memcpy(carry + i, values[0], static_cast<size_t>(valid) * sizeof(float));
     int16_t whole[kLanes];
     lanes_store_words(whole, code);
     std::memcpy(folded + i, whole, static_cast<size_t>(valid) * sizeof(int16_t));
@@ -159,6 +184,22 @@ void pack_pairs(const int16_t* folded, int segments, int64_t channels, int16_t* 
   }
 }
 
+// The packed weights, and what a block's sums are corrected by.
+void pack_byte_pairs(const int16_t* folded, int segments, int64_t channels, int8_t* packed) {
+  const int64_t product = segments * channels, steps = channels / 4;
+  pack_steps(folded, kPairProducts * segments, channels, steps, 0, true, packed);
+  int32_t corrections[2][kBlock];
+  for (int64_t output = 0; output < kBlock; ++output) {
+    int32_t sums[kPairProducts] = {};
+    for (int64_t p = 0; p < kPairProducts; ++p) {
+      for (int64_t i = 0; i < product; ++i) sums[p] += folded[(output * kPairProducts + p) * product + i];
+    }
+    corrections[0][output] = -kPairZero * (sums[0] + sums[2]);
+    corrections[1][output] = kPairZero * (sums[2] - sums[3]);
+  }
+  std::memcpy(packed + kPairProducts * segments * steps * kStepBytes, corrections, sizeof(corrections));
+}
+
 void pack(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat format, void* packed) {
   auto* bytes = static_cast<int8_t*>(packed);
   switch (format) {
@@ -174,6 +215,9 @@ void pack(const int16_t* folded, int segments, int64_t elements, int64_t steps, 
       break;
     case CodeFormat::pairs:
       pack_pairs(folded, segments, elements / 3, static_cast<int16_t*>(packed));
+      break;
+    case CodeFormat::byte_pairs:
+      pack_byte_pairs(folded, segments, elements, bytes);
       break;
     case CodeFormat::rows:
       std::memcpy(packed, folded, static_cast<size_t>(kBlock * segments * elements) * sizeof(int16_t));

@@ -43,7 +43,7 @@ void configure(int rows0, int rows1) {
   DAQ_TILE_CONFIGURE(&configuration);
 }
 
-void pair(const Accumulation& a, int64_t x, int pixels, int first_block, bool two_blocks, int32_t* sums, int64_t stride) {
+void two_runs(const Accumulation& a, int64_t x, int pixels, int first_block, bool two_blocks, int32_t* sums, int64_t stride) {
   const int rows0 = pixels < kTilePixels ? pixels : kTilePixels;
   const int rows1 = pixels - rows0;
   configure(rows0, rows1 > 0 ? rows1 : 1);
@@ -84,7 +84,7 @@ void pair(const Accumulation& a, int64_t x, int pixels, int first_block, bool tw
 void accumulate(const Accumulation& a, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
   for (int block = 0; block < count; block += 2) {
-    pair(a, x, pixels, first_block + block, block + 1 < count, sums + block * kBlock, stride);
+    two_runs(a, x, pixels, first_block + block, block + 1 < count, sums + block * kBlock, stride);
   }
 }
 
@@ -96,7 +96,7 @@ void leave() {
 }  // namespace
 
 extern const Kernels kAmxKernels = {
-    Isa::amx, 32,   format, largest_shifted_code, largest_weight, steps, quantize, largest_product, fold, pack,
+    Isa::amx, 32,   format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product, fold, pack,
     accumulate, leave, finish, finish_float,         accumulate_float, planar_statistics,
 };
 

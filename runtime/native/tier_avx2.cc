@@ -115,7 +115,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 }  // namespace
 
 extern const Kernels kAvx2Kernels = {
-    Isa::avx2, 24,   format, largest_shifted_code, largest_weight, steps, quantize, largest_product, fold, pack,
+    Isa::avx2, 24,   format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product, fold, pack,
     accumulate, leave_nothing, finish, finish_float,         accumulate_float, planar_statistics,
 };
 
