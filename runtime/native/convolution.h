@@ -93,7 +93,7 @@ class Convolution {
   int64_t padded_channels_;  // of the native output
   int64_t groups_;           // sub-pixels that lie in blocks of their own
   int64_t segments_, taps_, elements_, steps_;
-  int64_t products_;         // weights a segment holds for an input channel: of its taps, or kPairProducts
+  int64_t products_;         // of a segment with an input channel: its taps, or kPairProducts
   int64_t code_bytes_;       // of one channel of a pixel, as it is quantized
   int64_t pixel_bytes_;      // from a pixel to the next in the ring of rows
   int64_t side_blocks_;      // of a kernel row's taps side by side, see sum_side_by_side; 0 where they are not
@@ -101,7 +101,7 @@ class Convolution {
   int largest_weight_;
   std::vector<int64_t> input_position_;   // of each input channel in a pixel of codes
   std::vector<int64_t> output_position_;  // of each output channel in the blocks
-  std::vector<float> weights_;            // (padded outputs, segments, elements); byte_pairs: (.., products, segments, inputs)
+  std::vector<float> weights_;            // (padded outputs, segments, elements); of pairs by product, then segment
   std::vector<float> magnitude_;          // largest |weight| of each position of a pixel of codes
   std::vector<float> highest_;            // of each position
   std::vector<float> bias_, slope_, valid_, side_valid_;

@@ -116,8 +116,8 @@ struct Kernels {
                    uint8_t* codes, int64_t code_stride);
 
   // A row of codes for `byte_pairs`: from the pixels d0, d1, d2, d3 that two outputs see, the four runs of `channels` bytes
-  // d0 - d2, d1 + d2, d2 - d1 and d3 - d1, differences above kPairZero. Reads two pixels past the last pair, and reads and writes up to
-  // kSlack bytes past what it must.
+  // d0 - d2, d1 + d2, d2 - d1 and d3 - d1, differences above kPairZero. Reads two pixels past the last pair, and reads and
+  // writes up to kSlack bytes past what it must.
   void (*pair)(const uint8_t* codes, int64_t channels, int64_t pairs, uint8_t* paired);
 
   // Weights of 16 output channels: maximum of |weight * factor| a channel; and folding, see convolution_fold.cc. What

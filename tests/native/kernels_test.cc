@@ -178,9 +178,10 @@ bool test_convolution(const daq::Kernels& kernels) {
     highest = std::max(highest, (1 << parameters.bits.back()) - 1);
   }
   const int64_t kernel[2] = {one_of<int64_t>({1, 2, 3, 3, 5}), one_of<int64_t>({1, 2, 3, 3, 5, 9})};
+  const bool usual = coin();
   for (int axis = 0; axis < 2; ++axis) {
-    parameters.strides[axis] = one_of<int64_t>({1, 1, 2, 3});
-    parameters.dilations[axis] = one_of<int64_t>({1, 1, 1, 2});
+    parameters.strides[axis] = usual ? 1 : one_of<int64_t>({1, 1, 2, 3});
+    parameters.dilations[axis] = usual ? 1 : one_of<int64_t>({1, 1, 1, 2});
     parameters.pads[axis] = whole(0, 4);
     parameters.pads[axis + 2] = whole(0, 4);
   }

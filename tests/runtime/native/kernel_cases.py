@@ -105,8 +105,11 @@ def check_map(found: Array, expected: Array, error: Array | float, statistics: A
 
 def random_window(generator: np.random.Generator, kernel: list[int], size: list[int]) -> Attributes | None:
     """Strides, dilations and padding with which a kernel fits into a map; None where it does not."""
-    strides = [int(number) for number in generator.choice([1, 1, 2, 3], 2)]
-    dilations = [int(number) for number in generator.choice([1, 1, 2], 2)]
+    usual = generator.random() < 0.5
+    strides, dilations = (
+        [1, 1] if usual else [int(number) for number in generator.choice(choices, 2)]
+        for choices in ([1, 1, 2, 3], [1, 1, 2])
+    )
     pads = [int(number) for number in generator.integers(0, 4, 4)]
     extent = [(side - 1) * step + 1 for side, step in zip(kernel, dilations, strict=True)]
     if any(side + pads[axis] + pads[axis + 2] < extent[axis] for axis, side in enumerate(size)):
@@ -198,7 +201,9 @@ def folding_error(attributes: Attributes, arrays: Mapping[str, Array], last: Arr
     weight = np.abs(arrays["codes"].astype(np.float64) + (0.5 if attributes["mid_rise"] else 0))
     weight = weight.max(axis=(2, 3)) * arrays["weight_step"][:, None]
     folded = weight[None] * arrays["step"][:, None, :]  # (N or 1, O, I)
-    levels = 32767 if attributes["exact"] else 127
+    products = np.prod(arrays["codes"].shape[1:])
+    room = 2**31 / (2 * products * last.max())  # sums of 32 bits must hold the largest weights, or twice them
+    levels = min(32767 // 3 if attributes["exact"] else 127, room)
     power = np.square(np.broadcast_to(last.reshape(-1), folded.shape[2])).sum() * np.prod(arrays["codes"].shape[2:])
     error: Array = 3 * folded.max(axis=2) / levels * np.sqrt(power)
     lowest = np.abs(weight[None] * np.abs(arrays["lo"])[:, None, :]).sum(axis=2) * np.prod(arrays["codes"].shape[2:])
