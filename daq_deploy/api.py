@@ -250,6 +250,7 @@ def evaluate(
     provider: str = "cpu",
     threads: int | None = None,
     native: bool = True,
+    ray: str | None = None,
     progress: Progress = lambda title, share: None,
 ) -> Comparison:
     """Measure PSNR and SSIM of networks against high-resolution pictures, by the field's protocol.
@@ -262,10 +263,12 @@ def evaluate(
         provider: `cpu` or `cuda`.
         threads: threads within a node; None leaves it to ONNX Runtime.
         native: use the native kernels where they are installed.
+        ray: address of a Ray cluster whose workers, of `threads` processors each, share the pictures, or `auto`; None runs
+            here. The figures are the same.
         progress: told what is being done, and the share that is done.
 
     Raises:
-        OptionError: the networks differ in scale, or the folder is missing or has no pictures.
+        OptionError: the networks differ in scale, the folder is missing or has no pictures, or there is no Ray.
         DaqError: a network or a picture cannot be read, or the network cannot run on it.
     """
     from contextlib import ExitStack
@@ -273,12 +276,17 @@ def evaluate(
 
     from .evaluation import BicubicRunner, Comparison, model_names
     from .evaluation import evaluate as evaluate_runner
+    from .files import check_local
     from .image_pairs import find_image_pairs
     from .runner import Runner
     from .runtime.images import read_rgb
     from .runtime.session import Session
 
     paths = [Path(model) for model in models]
+    names = model_names(paths)
+    if ray is not None:  # workers look for the files from folders of their own
+        paths, threads = [path.resolve() for path in paths], threads or 1
+    check_local(Path(data))
     with ExitStack() as stack:
         sessions = [stack.enter_context(Session(path, provider, threads, native=native)) for path in paths]
         scales = [session.scale for session in sessions] if scale is None else [scale]
@@ -286,14 +294,20 @@ def evaluate(
             listed = ", ".join(f"{path.name} x{factor}" for path, factor in zip(paths, scales, strict=True))
             raise OptionError(f"networks of different scales cannot be compared: {listed}")
         pairs = find_image_pairs(Path(data), scales[0], read_rgb)
-        runners: list[tuple[str, Runner]] = list(zip(model_names(paths), sessions, strict=True))
+        runners: list[tuple[str, Runner]] = list(zip(names, sessions, strict=True))
         if bicubic:
             runners.append(("bicubic", BicubicRunner(scales[0])))
         done, total = count(1), len(runners) * len(pairs)
-        evaluations = [
-            evaluate_runner(runner, pairs, name, progress=lambda: progress("Evaluating", next(done) / total))
-            for name, runner in runners
-        ]
+
+        def finish() -> None:
+            progress("Evaluating", next(done) / total)
+
+        if ray is None:
+            evaluations = [evaluate_runner(runner, pairs, name, finish) for name, runner in runners]
+        else:
+            from .runtime.cluster import evaluate_on_ray
+
+            evaluations = evaluate_on_ray(runners, pairs, ray, threads or 1, provider == "cuda", finish)
     return Comparison(pairs, tuple(evaluations))
 
 

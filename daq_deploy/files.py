@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import DaqError, OutputExistsError
+from .errors import DaqError, OptionError, OutputExistsError
+
+
+def check_local(path: Path) -> None:
+    """Refuse an address such as s3://bucket/photos, which as a path would only be a folder that is not there.
+
+    Raises:
+        OptionError: it is one.
+    """
+    scheme = re.match(r"([a-z][a-z0-9+.-]+):/", str(path), re.IGNORECASE)  # one letter is a drive
+    if scheme:
+        address = str(path).replace(":/", "://", 1)
+        raise OptionError(f"{address}: {scheme[1]} addresses are not read or written; mount it as a folder first")
 
 
 def check_output(path: Path, force: bool) -> None:
@@ -65,4 +78,4 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["atomic_write", "check_output", "sha256_of"]
+__all__ = ["atomic_write", "check_local", "check_output", "sha256_of"]

@@ -44,7 +44,7 @@ class TiledNetwork:
     """A network that is run on tiles of a picture, all with the same ranges.
 
     What comes out is the same for tiles of every size, bit for bit, where the overlap is no less than the network's
-    receptive field.
+    receptive field, and no layer interpolates to a size that it takes from the picture.
 
     Args:
         model: a float or DAQ network that holds its weights.

@@ -47,8 +47,8 @@ class Upscaler:
         native: use the native kernels where they are installed; see `Session`.
 
     A DAQ network finds its ranges in the picture; all tiles of a picture share them, and what comes out is the same in tiles
-    of every size. Pictures of more than 512 * 512 pixels, run in tiles or not, have their ranges from a sample of their
-    parts (see `range_sample`), smaller ones from all of it.
+    of every size, or nearly (see `TiledNetwork`). Pictures of more than 512 * 512 pixels, run in tiles or not, have their
+    ranges from a sample of their parts (see `range_sample`), smaller ones from all of it.
 
     A tile for which memory does not suffice is halved. What is done differently than asked is logged as a warning.
 

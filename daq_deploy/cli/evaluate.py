@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import AsJson
-from .session_options import Native, Provider, Threads
+from .session_options import Native, Provider, Ray, Threads
 
 
 def evaluate(
@@ -33,6 +33,7 @@ def evaluate(
     provider: Provider = "cpu",
     threads: Threads = None,
     native: Native = True,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure PSNR and SSIM of networks against high-resolution pictures, by the field's protocol.
@@ -57,6 +58,7 @@ def evaluate(
             provider=provider,
             threads=threads,
             native=native,
+            ray=ray,
             progress=progress,
         )
     if as_json:

@@ -24,4 +24,15 @@ Native = Annotated[
     ),
 ]
 
-__all__ = ["AllowFallback", "Native", "Provider", "Threads"]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="Share a folder's pictures among the workers of a Ray cluster, --threads processors each; auto: one that is "
+        "found, or this machine.",
+        show_default=False,
+    ),
+]
+
+__all__ = ["AllowFallback", "Native", "Provider", "Ray", "Threads"]

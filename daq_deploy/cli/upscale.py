@@ -11,7 +11,7 @@ import typer
 
 from .options import Force
 from .progress import progress_bar
-from .session_options import AllowFallback, Native, Provider, Threads
+from .session_options import AllowFallback, Native, Provider, Ray, Threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,15 +59,7 @@ def upscale(
     threads: Threads = None,
     allow_fallback: AllowFallback = False,
     native: Native = True,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray",
-            metavar="auto|ADDRESS",
-            help="Upscale a folder on a Ray cluster; auto: one that is found, or this machine. --threads are a worker's.",
-            show_default=False,
-        ),
-    ] = None,
+    ray: Ray = None,
     force: Force = False,
 ) -> None:
     """Upscale a picture, or a folder of pictures.
@@ -87,6 +79,7 @@ def upscale(
     from rich.logging import RichHandler
 
     from daq_deploy.errors import CheckFailed, OptionError
+    from daq_deploy.files import check_local
     from daq_deploy.runtime.cluster import upscale_on_ray
     from daq_deploy.runtime.folder import plan_tasks, upscale_folder
     from daq_deploy.runtime.upscaler import Upscaler
@@ -94,10 +87,12 @@ def upscale(
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False, markup=False)
     logging.getLogger("daq_deploy").addHandler(handler)
+    for path in (image, output):
+        check_local(path)
     if ray is not None:
         if not image.is_dir():
             raise OptionError(f"--ray: give a folder; {image} is none")
-        threads = threads or 1
+        model, threads = model.resolve(), threads or 1  # workers look for the model from folders of their own
     with Upscaler(
         model, provider, threads, allow_fallback, tile=tile, overlap=overlap, max_memory=max_memory, native=native
     ) as upscaler:

@@ -76,3 +76,9 @@ def test_the_data_folder_is_not_optional(model):
     result = CliRunner().invoke(application, [str(model)])
     assert result.exit_code == 2
     assert "--data" in result.output
+
+
+def test_an_address_is_refused(model):
+    result = CliRunner().invoke(application, [str(model), "--data", "s3://bucket/Set5"])
+    assert isinstance(result.exception, OptionError)
+    assert "s3://bucket/Set5: s3 addresses" in str(result.exception)

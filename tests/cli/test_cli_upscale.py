@@ -44,6 +44,7 @@ def test_a_picture_is_upscaled(tmp_path, model):
         ("absent.png", "out.png", [], ImageError),
         ("in.png", "out.png", ["--provider", "abacus"], OptionError),
         ("in.png", "out.png", ["--provider", "cuda"], ProviderError),
+        ("in.png", "out.png", ["--ray", "auto"], OptionError),
     ],
 )
 def test_what_cannot_be_done_leaves_no_file(tmp_path, model, monkeypatch, picture, output, options, error):
@@ -56,3 +57,11 @@ def test_what_cannot_be_done_leaves_no_file(tmp_path, model, monkeypatch, pictur
     assert isinstance(result.exception, error)
     assert {path.name for path in tmp_path.iterdir()} == before
     assert (tmp_path / "there.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("paths", [("s3://bucket/photos", "large"), ("photos", "gs://bucket/large")])
+def test_addresses_are_refused_in_one_line(model, paths):
+    result = CliRunner().invoke(application, [paths[0], "-o", paths[1], "--model", str(model)])
+    assert isinstance(result.exception, OptionError)
+    assert "://bucket/" in str(result.exception)
+    assert "addresses are not read or written" in str(result.exception)

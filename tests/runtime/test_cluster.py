@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from daq_deploy.errors import OptionError
+from daq_deploy.api import evaluate
+from daq_deploy.errors import DaqError, OptionError
 from daq_deploy.runtime import Upscaler
 from daq_deploy.runtime.cluster import connected, upscale_on_ray
 from daq_deploy.runtime.folder import plan_tasks, upscale_folder
@@ -85,6 +86,36 @@ def test_a_strangers_file_is_kept(tmp_path, photos, nearest_x2_file, ray):
         summary = upscale_on_ray(upscaler, tasks[:5], output, "auto", 1)
     assert (summary.done, [entry.input for entry in summary.failed]) == (4, ["03.png"])
     assert (output / "03.png").read_bytes() == b"mine"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(5):
+        rows, columns = np.mgrid[: 40 + index, :36]
+        waves = np.stack([rows * 7, columns * 9, rows * columns % (50 + index)], axis=2).astype(np.uint8)
+        Image.fromarray(waves).save(folder / f"{index}.png")
+    return folder
+
+
+def test_evaluation_gives_the_same_figures(tmp_path, pictures, nearest_x2_file, ray, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    models, data = ["nearest_x2.onnx", "nearest_x2.onnx"], "pictures"
+    alone = evaluate(models, data, bicubic=True, threads=1)
+    shares: list[float] = []
+    together = evaluate(models, data, bicubic=True, ray="auto", progress=lambda title, share: shares.append(share))
+    assert [evaluation.images for evaluation in together.evaluations] == [
+        evaluation.images for evaluation in alone.evaluations
+    ]
+    assert together.rows() == alone.rows()
+    assert (len(shares), max(shares)) == (15, 1.0)
+
+
+def test_evaluation_names_the_picture_that_fails(pictures, nearest_x2_file, ray):
+    (pictures / "3.png").write_bytes(b"broken")
+    with pytest.raises(DaqError, match=r"3\.png: is not a PNG"):
+        evaluate([nearest_x2_file], pictures, ray="auto")
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
