@@ -12,7 +12,6 @@ from daq_deploy.errors import ImageError, OptionError, OutOfMemoryError
 from daq_deploy.metrics import psnr
 from daq_deploy.quantization import quantize
 from daq_deploy.runtime import Session, Upscaler, read_picture
-from daq_deploy.runtime.memory import resident_memory
 from tests.networks import edsr, picture, rcan
 
 
@@ -115,8 +114,9 @@ def test_too_little_memory_halves_the_tile_and_says_so(nearest_x2, monkeypatch, 
         Upscaler(nearest_x2(), tile="off").upscale(pixels)
 
 
-def test_memory_chooses_the_tile(daq_model):
-    upscaler = Upscaler(daq_model, max_memory=resident_memory() + 30_000_000)
+def test_memory_chooses_the_tile(daq_model, monkeypatch):
+    monkeypatch.setattr("daq_deploy.runtime.upscaler.resident_memory", lambda: 10_000_000)
+    upscaler = Upscaler(daq_model, max_memory=40_000_000)
     side = upscaler._largest_tile(400, 400)
     assert 32 < side < 400
     assert Upscaler(daq_model, max_memory="64G")._largest_tile(400, 400) == 400
