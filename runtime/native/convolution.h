@@ -24,7 +24,6 @@ struct ConvolutionParameters {
   int64_t blocksize;
   bool depth_first;  // DepthToSpace mode DCR
   bool planar;       // output is float32 (N, C, H, W)
-  bool statistics;
   bool exact;
 };
 

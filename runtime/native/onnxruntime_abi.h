@@ -51,11 +51,11 @@ enum : int {
   kKernelContextParallelFor = 274,
 };
 
-enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
+enum ErrorCode : int { kFail = 1 };
 
 enum ElementType : int { kFloat = 1, kInt8 = 3, kInt32 = 6, kFloat16 = 10, kDouble = 11 };
 
-enum Characteristic : int { kRequired = 0, kOptional = 1, kVariadic = 2 };
+enum Characteristic : int { kRequired = 0, kVariadic = 2 };
 
 // OrtCustomOp. The members up to `get_end_version` are those of API version 18.
 struct CustomOp {

@@ -217,7 +217,7 @@ QuantizedConvolution::QuantizedConvolution(const ort::Attributes& attributes, bo
   parameters_.blocksize = attributes.integer("blocksize");
   parameters_.depth_first = attributes.string("mode") == "DCR";
   parameters_.planar = planar;
-  parameters_.statistics = !planar && attributes.integer("statistics") != 0;
+  statistics_ = !planar && attributes.integer("statistics") != 0;
   parameters_.exact = attributes.integer("exact") != 0;
   mid_rise_ = attributes.integer("mid_rise") != 0;
 }
@@ -272,8 +272,7 @@ void QuantizedConvolution::compute(const Context& context) {
   if (parameters_.operand != Operand::none && operand.shape != half_shape) throw Error("the operand has another size");
   float* float_output = parameters_.planar ? context.output<float>(0, planar_shape) : nullptr;
   uint16_t* half_output = parameters_.planar ? nullptr : context.output<uint16_t>(0, half_shape);
-  double* statistics =
-      parameters_.planar ? nullptr : statistics_output(context, parameters_.statistics, images, channels);
+  double* statistics = parameters_.planar ? nullptr : statistics_output(context, statistics_, images, channels);
   for (int64_t n = 0; n < images; ++n) {
     const int64_t range = ranges == inputs ? 0 : n * inputs;
     run.lo = lo.data + range;

@@ -76,6 +76,7 @@ class QuantizedConvolution {
   const Convolution& convolution(const ort::Context& context);
 
   ConvolutionParameters parameters_;
+  bool statistics_;
   bool mid_rise_;
   std::mutex mutex_;
   std::unique_ptr<Convolution> convolution_;  // built at the first run, when the weights are at hand
