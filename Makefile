@@ -41,7 +41,7 @@ lint: $(VENV)/installed typecheck
 # The folders install as one package; mypy sees them so through links.
 typecheck: $(VENV)/installed
 	rm -rf build/typecheck && mkdir -p build/typecheck/daq_deploy
-	ln -s $(CURDIR)/daq_deploy/* $(CURDIR)/exporters $(CURDIR)/runtime $(CURDIR)/models build/typecheck/daq_deploy/
+	ln -s $(CURDIR)/daq_deploy/* $(CURDIR)/exporters $(CURDIR)/finetuning $(CURDIR)/runtime $(CURDIR)/models build/typecheck/daq_deploy/
 	cd build/typecheck && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p daq_deploy
 
 docs: $(VENV)/installed

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .evaluation import Comparison
     from .fusion import Fused
     from .targets import Attempt
+    from .trained_quantizers import TrainedQuantizers
     from .validation import ValidationReport
 
 
@@ -46,6 +47,7 @@ def quantize(
     value_range: float | None = None,
     inline: bool = False,
     calibration: str | Path | None = None,
+    trained: TrainedQuantizers | None = None,
     progress: Progress = lambda title, share: None,
 ) -> Quantized:
     """Quantize a float super-resolution network; without training, and without pictures of yours unless you give some.
@@ -56,6 +58,7 @@ def quantize(
         value_range: largest pixel value of input and output, 255 or 1; None takes what the file says, else 255.
         inline: write the functions of domain `daq` out where they are called.
         calibration: a folder of pictures like those the network is to give; None draws synthetic ones.
+        trained: the quantizers of a fine-tuned checkpoint, whose configuration has weight rule `trained`.
         progress: told what is being done, and the share that is done.
 
     Raises:
@@ -66,8 +69,8 @@ def quantize(
         >>> quantize("edsr.onnx", DaqConfig.of_profile("deploy", bits=4)).save("edsr_daq.onnx")  # doctest: +SKIP
     """
     config = config or DaqConfig()
-    if "deploy" not in (config.weight_rule, config.range_rule):
-        return quantize_graph(model, config, value_range, inline)
+    if "deploy" not in (config.weight_rule, config.range_rule) or config.weight_rule == "trained":
+        return quantize_graph(model, config, value_range, inline, trained=trained)
     from .runtime.executor import OrtNodeExecutor
     from .runtime.images import read_rgb
     from .runtime.session import Session

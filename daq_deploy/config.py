@@ -15,7 +15,8 @@ FLOAT_BITS = 32
 
 PROFILES = ("deploy", "paper")
 RANGE_RULES = ("deploy", "paper", "reference")
-WEIGHT_RULES = ("deploy", "nearest", "paper")
+WEIGHT_RULES = ("deploy", "nearest", "paper", "trained")
+"""`trained` is that of a fine-tuned checkpoint, whose steps come with it."""
 EDGE_ROLES = ("head", "closing", "upsampler", "tail")
 
 

@@ -28,6 +28,7 @@ from .passes.quantize_activations import QuantizeActivations
 from .passes.quantize_weights import QuantizeWeights
 from .passes.single_image import SingleImage
 from .passes.strip_metadata import StripMetadata
+from .trained_quantizers import TrainedQuantizers
 
 OPSET = 21
 INT2_OPSET = 25
@@ -59,6 +60,7 @@ def quantize(
     value_range: float | None = None,
     inline: bool = False,
     calibration: Calibration | None = None,
+    trained: TrainedQuantizers | None = None,
 ) -> Quantized:
     """Quantize a float super-resolution network.
 
@@ -69,9 +71,12 @@ def quantize(
         inline: write the functions of domain `daq` out where they are called.
         calibration: pictures, and what runs the network on them; weight rule `deploy` needs it, and range rule `deploy`
             chooses its tail with it.
+        trained: the quantizers with which the network was fine-tuned; weight rule `trained` needs them, and no calibration.
 
     Raises:
-        OptionError: the weight rule needs a calibration and there is none, or the value range is not positive.
+        OptionError: the weight rule needs a calibration or trained quantizers and there are none, or the value range is not
+            positive.
+        CheckpointError: the trained quantizers are not those of this network.
         ModelError: the model is invalid, quantized already, or has no convolution that can be quantized as asked.
     """
     opset = INT2_OPSET if config.int2 else OPSET
@@ -89,7 +94,13 @@ def quantize(
     if not any(layer.quantized for layer in plan.values()):
         raise ModelError(f"{source}: no layer is quantized: {_common_reasons(tuple(plan.values()))}")
     _set_value_range(graph_model, value_range)
-    plan, calibrated = _calibrate(graph_model, plan, config, calibration)
+    if config.weight_rule == "trained":
+        if trained is None:
+            raise OptionError("weight rule trained comes with a fine-tuned checkpoint: export that, or choose nearest")
+        plan = trained.plan(plan)
+        calibrated = trained.weights(plan)
+    else:
+        plan, calibrated = _calibrate(graph_model, plan, config, calibration)
     layers = tuple(plan.values())
     if not config.dynamic_batch:
         SingleImage()(graph_model)

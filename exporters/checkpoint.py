@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from daq_deploy.errors import CheckpointError
+from daq_deploy.trained_quantizers import TrainedQuantizers
 
 StateDict = dict[str, Tensor]
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model")
 """Keys under which trainers put a state_dict; the averaged weights come before the last ones."""
+
+TRAINED_KEY = "daq.trained_quantizers"
+"""Under which a fine-tuned checkpoint holds its quantizers: a string beside the weights, or metadata of safetensors."""
 
 _SAVE_STATE_DICT = "save the weights alone: torch.save(model.state_dict(), ...)"
 
@@ -41,20 +45,47 @@ def load_state_dict(path: Path) -> StateDict:
     Raises:
         CheckpointError: the file is missing, damaged, holds anything but tensors, or holds NaN or infinite weights.
     """
+    state_dict = _strip_data_parallel(_unwrap(path, _read(path)))
+    return {name: _plain(path, name, tensor) for name, tensor in state_dict.items()}
+
+
+def load_trained_quantizers(path: Path) -> TrainedQuantizers | None:
+    """Read the quantizers with which the network of a checkpoint was fine-tuned; None where it was not.
+
+    Raises:
+        CheckpointError: as `load_state_dict`, or the record is damaged.
+    """
+    if path.suffix == ".safetensors":
+        _read(path)  # says what is wrong with the file
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(TRAINED_KEY)
+    else:
+        content = _read(path)
+        text = content.get(TRAINED_KEY) if isinstance(content, Mapping) else None
+    return None if text is None else TrainedQuantizers.from_json(str(text))
+
+
+def save_fine_tuned(path: Path, state_dict: StateDict, trained: TrainedQuantizers) -> None:
+    """Write a checkpoint and the quantizers it was trained with, in the format of the path's suffix."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    if path.suffix == ".safetensors":
+        save_file(tensors, path, metadata={TRAINED_KEY: trained.to_json()})
+    else:
+        torch.save({"params": tensors, TRAINED_KEY: trained.to_json()}, path)
+
+
+def _read(path: Path) -> object:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path}: the file is empty; copy or download it again")
     if path.suffix == ".safetensors":
-        content: Any = _read_safetensors(path)
-    elif path.suffix in (".pt", ".pth"):
-        content = _read_pickle(path)
-    elif path.suffix == ".onnx":
+        return _read_safetensors(path)
+    if path.suffix in (".pt", ".pth"):
+        return _read_pickle(path)
+    if path.suffix == ".onnx":
         raise CheckpointError(f"{path}: is an ONNX file already; use `daq-deploy quantize`")
-    else:
-        raise CheckpointError(f"{path}: not a checkpoint by its name; expected .pt, .pth or .safetensors")
-    state_dict = _strip_data_parallel(_unwrap(path, content))
-    return {name: _plain(path, name, tensor) for name, tensor in state_dict.items()}
+    raise CheckpointError(f"{path}: not a checkpoint by its name; expected .pt, .pth or .safetensors")
 
 
 def _read_safetensors(path: Path) -> StateDict:
@@ -145,4 +176,4 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-__all__ = ["StateDict", "load_state_dict"]
+__all__ = ["TRAINED_KEY", "StateDict", "load_state_dict", "load_trained_quantizers", "save_fine_tuned"]

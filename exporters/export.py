@@ -21,8 +21,10 @@ from daq_deploy.model_file import model_bytes
 from daq_deploy.models.blocks import fold_batch_norm
 from daq_deploy.passes.strip_metadata import StripMetadata
 from daq_deploy.runner import Runner
+from daq_deploy.trained_quantizers import TrainedQuantizers
 
 from .architectures.base import ArchitectureDescription, Undetectable
+from .checkpoint import load_trained_quantizers
 from .registry import load_network
 
 CHECK_SIZES = ((17, 23), (32, 9), (41, 40))
@@ -44,6 +46,8 @@ class ExportedModel:
     module: nn.Module
     """As the checkpoint has it; in the graph, batch norm is folded into the convolutions before it."""
     architecture: ArchitectureDescription
+    trained: TrainedQuantizers | None = None
+    """The quantizers of a fine-tuned checkpoint."""
 
 
 def export_float(
@@ -53,26 +57,46 @@ def export_float(
 
     Args:
         checkpoint: .pt, .pth or .safetensors.
-        res_scale: residual scaling of EDSR, which no checkpoint shows.
-        value_range: largest pixel value of input and output, 255 or 1; None takes what the architecture's code uses.
+        res_scale: residual scaling of EDSR, which no checkpoint shows but a fine-tuned one, whose own is taken.
+        value_range: largest pixel value of input and output, 255 or 1; None takes what the architecture's code uses, and a
+            fine-tuned checkpoint has its own.
         opset: of the graph.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, its architecture is unknown, or it cannot be exported.
         OptionError: res_scale or value_range contradicts the network.
     """
+    trained = load_trained_quantizers(checkpoint)
+    if trained is not None:
+        res_scale, value_range = trained.parameters["res_scale"], trained.parameters["value_range"]
     network = load_network(checkpoint, Undetectable(res_scale, value_range))
     try:
-        model = _to_onnx(fold_batch_norm(network.module), opset)
-    except Exception as error:  # torch.onnx raises many kinds for what it cannot trace
-        raise CheckpointError(
-            f"{checkpoint}: torch.onnx cannot export {network.description.name}: {str(error).partition(chr(10))[0]}"
-        ) from error
-    StripMetadata()(model)
+        model = float_graph(network.module, network.description.value_range, opset)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {network.description.name}: {error}") from error
     model.metadata_props["daq.architecture"] = network.description.to_json()
     model.metadata_props["daq.source_sha256"] = sha256_of(checkpoint)
-    model.metadata_props["daq.value_range"] = str(network.description.value_range)
-    return ExportedModel(model, network.module, network.description)
+    return ExportedModel(model, network.module, network.description, trained)
+
+
+def float_graph(module: nn.Module, value_range: float, opset: int = 21) -> ir.Model:
+    """Write a network as a float ONNX graph, its batch norm folded as far as PyTorch sees it.
+
+    Args:
+        module: from (N, 3, H, W) to (N, 3, scale * H, scale * W), float32, any N, H and W.
+        value_range: largest pixel value of input and output.
+        opset: of the graph.
+
+    Raises:
+        CheckpointError: torch.onnx cannot export it.
+    """
+    try:
+        model = _to_onnx(fold_batch_norm(module), opset)
+    except Exception as error:  # torch.onnx raises many kinds for what it cannot trace
+        raise CheckpointError(f"torch.onnx cannot export it: {str(error).partition(chr(10))[0]}") from error
+    StripMetadata()(model)
+    model.metadata_props["daq.value_range"] = str(value_range)
+    return model
 
 
 def _to_onnx(module: nn.Module, opset: int) -> ir.Model:
@@ -169,4 +193,12 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-__all__ = ["CHECK_SIZES", "LEAST_PSNR", "ExportedModel", "check_against_torch", "check_quantized", "export_float"]
+__all__ = [
+    "CHECK_SIZES",
+    "LEAST_PSNR",
+    "ExportedModel",
+    "check_against_torch",
+    "check_quantized",
+    "export_float",
+    "float_graph",
+]

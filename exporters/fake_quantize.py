@@ -1,6 +1,7 @@
 """The quantized network in PyTorch: a second implementation of the DAQ numerics, against which graphs are tested.
 
-It shares no code with `daq_deploy.numerics`. Statistics are float64, ranges and codes float32. Per image and channel:
+It shares no code with `daq_deploy.numerics`. Statistics are summed in float64, ranges and codes are float32. Per image and
+channel:
 
     step = max(unit_step * spread, TINY)
     lo   = 0 where the map is non-negative, mean - (L/2 - 1/2) * step otherwise
@@ -50,7 +51,7 @@ class LayerPlan:
     """One of WEIGHT_RULES."""
     range_bits: int | None = None
     """Bits to which the spreads of the channels are quantized; None keeps them float."""
-    tail: float | tuple[float, ...] | None = None
+    tail: float | tuple[float, ...] | Tensor | None = None
     """Weight of a channel's full extent in the `deploy` rule, 0 to 1; or one a channel."""
 
     @property
@@ -77,17 +78,23 @@ class Statistics:
     @classmethod
     def of(cls, feature_map: Tensor, signed: bool) -> Statistics:
         """Gather the statistics of (N, C, H, W)."""
-        values = feature_map.double()
-        counted = torch.ones_like(values) if signed else (values > 0).double()
-        count = counted.sum(dim=(2, 3), keepdim=True).clamp(min=1)
-        centre = (values * counted).sum(dim=(2, 3), keepdim=True) / count
-        variance = ((values - centre).square() * counted).sum(dim=(2, 3), keepdim=True) / count
+        size = feature_map.shape[2] * feature_map.shape[3]
+        counted = None if signed else feature_map > 0
+        count = size if counted is None else _sum(counted).clamp(min=1)
+        total = _sum(feature_map)
+        deviations = (feature_map - (total / count).float()).square_()
+        variance = _sum(deviations if counted is None else deviations.mul_(counted)) / count
         return cls(
-            mean=values.mean(dim=(2, 3), keepdim=True),
+            mean=total / size,
             spread=variance.sqrt().clamp(max=LARGEST_SPREAD),
-            minimum=values.amin(dim=(2, 3), keepdim=True),
-            maximum=values.amax(dim=(2, 3), keepdim=True),
+            minimum=feature_map.amin(dim=(2, 3), keepdim=True).double(),
+            maximum=feature_map.amax(dim=(2, 3), keepdim=True).double(),
         )
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Sum (N, C, H, W) over height and width in float64; (N, C, 1, 1)."""
+    return values.sum(dim=(2, 3), keepdim=True, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ def _reference_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, T
 
 
 def _gaussian_range(statistics: Statistics, plan: LayerPlan, step_bits: Tensor) -> tuple[Tensor, Tensor]:
-    step = (_unit_step(step_bits) * statistics.spread).clamp(min=TINY)
-    lo = statistics.mean - plan.last_code / 2 * step if plan.signed else torch.zeros_like(step)
+    step = (_unit_step(step_bits).to(statistics.spread.device) * statistics.spread).clamp(min=TINY)
+    lo = statistics.mean - plan.last_code.to(step.device) / 2 * step if plan.signed else torch.zeros_like(step)
     return lo, step
 
 
@@ -128,11 +135,13 @@ def _deploy_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tens
     """Clip each side at the weighted geometric mean of the Gaussian's clip and the side's extent."""
     if plan.tail is None:
         raise OptionError("range rule deploy: the layer's tail is missing")
-    tail = torch.as_tensor(plan.tail, dtype=torch.float64).reshape(1, -1, 1, 1)
-    gaussian = _unit_step(plan.bits) * statistics.spread * plan.last_code
+    device = statistics.spread.device
+    tail = torch.as_tensor(plan.tail, dtype=torch.float64, device=device).reshape(1, -1, 1, 1)
+    last_code = plan.last_code.to(device)
+    gaussian = _unit_step(plan.bits).to(device) * statistics.spread * last_code
     if not plan.signed:
         top = torch.minimum(gaussian ** (1 - tail) * statistics.maximum**tail, statistics.maximum)
-        return torch.zeros_like(top), (top / plan.last_code).clamp(min=TINY)
+        return torch.zeros_like(top), (top / last_code).clamp(min=TINY)
     below, above = (
         torch.minimum((gaussian / 2) ** (1 - tail) * extent**tail, extent)
         for extent in (
@@ -140,7 +149,7 @@ def _deploy_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tens
             (statistics.maximum - statistics.mean).clamp(min=0),
         )
     )
-    return statistics.mean - below, ((below + above) / plan.last_code).clamp(min=TINY)
+    return statistics.mean - below, ((below + above) / last_code).clamp(min=TINY)
 
 
 def _unit_step(bits: Tensor) -> Tensor:
@@ -179,12 +188,19 @@ WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"nearest": _nearest_
 
 def quantize_activation(feature_map: Tensor, plan: LayerPlan) -> QuantizedActivation:
     """Quantize a float32 feature map (N, C, H, W) by the ranges of its own channels."""
-    statistics = Statistics.of(feature_map, plan.signed)
-    if plan.range_bits is not None:
-        statistics = replace(statistics, spread=_quantize_spreads(statistics.spread, plan.range_bits))
-    lo, step = (bound.float() for bound in RANGE_RULES[plan.range_rule](statistics, plan))
+    lo, step = activation_range(feature_map, plan)
     codes = torch.round((feature_map - lo) / step).clamp(torch.zeros(()), plan.last_code.float())
     return QuantizedActivation(lo, step, codes)
+
+
+def activation_range(feature_map: Tensor, plan: LayerPlan) -> tuple[Tensor, Tensor]:
+    """Return lo and step of every channel, float32 (N, C, 1, 1). Gradients reach the plan's tail and nothing else."""
+    with torch.no_grad():
+        statistics = Statistics.of(feature_map, plan.signed)
+        if plan.range_bits is not None:
+            statistics = replace(statistics, spread=_quantize_spreads(statistics.spread, plan.range_bits))
+    lo, step = RANGE_RULES[plan.range_rule](statistics, plan)
+    return lo.float(), step.float()
 
 
 def _quantize_spreads(spread: Tensor, bits: int) -> Tensor:
@@ -286,6 +302,7 @@ __all__ = [
     "LayerPlan",
     "QuantizedActivation",
     "Statistics",
+    "activation_range",
     "fake_quantize_network",
     "layer_activations",
     "plan_of",

@@ -52,7 +52,7 @@ def reference_of(checkpoint: Path, daq_model: ir.Model) -> Reference:
         reason = f"the checkpoint has no convolution {min(set(plan) - names)}; the file was made from another network"
         return Reference(checkpoint, exported.model, reason)
     module = fold_batch_norm(exported.module)
-    if config.weight_rule == "deploy":
+    if config.weight_rule in ("deploy", "trained"):
         if parameters.get("res_scale", 1.0) != 1.0:
             return Reference(checkpoint, exported.model, "calibrated weights hold the residual scale, PyTorch's do not")
         _take_calibrated(module, exported.model, daq_model)

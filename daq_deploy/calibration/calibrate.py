@@ -59,8 +59,7 @@ def calibrate(
         (biasless,) = calibration.execute(node, [quantized_input, rounded.dequantize()])
         bias = output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)
         results[node] = CalibratedLayer(rounded, bias.astype(np.float32))
-        weights, bias = results[node].weights.dequantize(), results[node].bias
-        quantized.run(node, {0: quantized_input, 1: weights, 2: bias})
+        quantized.run(node, {0: quantized_input, 1: rounded.dequantize(), 2: bias.astype(np.float32)})
     return results
 
 

@@ -31,10 +31,11 @@ class Calibration:
 
 @dataclass(frozen=True)
 class CalibratedLayer:
-    """Weights and bias (O,) that a convolution gets."""
+    """What a convolution gets in place of its float weights."""
 
     weights: QuantizedWeights
-    bias: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32] | None
+    """(O,); None keeps the one it has."""
 
 
 def quantized_map(

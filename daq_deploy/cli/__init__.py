@@ -15,6 +15,7 @@ from daq_deploy.errors import DaqError
 VERBS = (
     "export",
     "quantize",
+    "finetune",
     "validate",
     "evaluate",
     "benchmark",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -27,16 +28,19 @@ from .options import (
     Profile,
     RangeBits,
     RangeRule,
+    ResidualScale,
     TargetDrop,
     TargetSize,
     ValueRange,
     WeightBits,
     WeightRule,
     config_from_options,
+    refuse_quantizer_options,
 )
 
 
 def export(
+    context: typer.Context,
     checkpoint: Annotated[Path, typer.Argument(help=".pt, .pth or .safetensors file.", show_default=False)],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="DAQ file to write; not needed with --dry-run.")
@@ -46,12 +50,7 @@ def export(
     ] = None,
     bits: Bits = 4,
     profile: Profile = "deploy",
-    res_scale: Annotated[
-        float,
-        typer.Option(
-            "--res-scale", help="Residual scaling of EDSR, which no checkpoint shows; 0.1 for the full model."
-        ),
-    ] = 1.0,
+    res_scale: ResidualScale = 1.0,
     value_range: ValueRange = None,
     layers: Layers = None,
     include: Include = None,
@@ -76,7 +75,8 @@ def export(
 ) -> None:
     """Turn a PyTorch checkpoint into a quantized ONNX file, checked against PyTorch on the way.
 
-    The architecture (EDSR, RDN, SRResNet, and with `pip install spandrel` about 40 more) is found from the weights.
+    The architecture (EDSR, RDN, SRResNet, and with `pip install spandrel` about 40 more) is found from the weights. A
+    checkpoint that `finetune` wrote keeps the bits and ranges it was trained with.
 
     Example: `daq-deploy export edsr.pt --bits 4 -o edsr_daq.onnx`
     """
@@ -116,6 +116,7 @@ def export(
 
     from rich.console import Console
 
+    from daq_deploy.api import quantize
     from daq_deploy.model_file import save_model
     from daq_deploy.quantization import INT2_OPSET, OPSET
     from daq_deploy.runtime.session import Session
@@ -133,10 +134,15 @@ def export(
         console.print(f"{checkpoint}: {exported.architecture.summary()}", markup=False, highlight=False, soft_wrap=True)
         status.update("Comparing the graph with PyTorch")
         check_against_torch(exported, Session)
-    with progress_bar() as progress:
-        quantized = quantize_as_asked(
-            exported.model, config, target_drop, target_size, calibration=calibration, progress=progress
-        )
+    if exported.trained is not None:
+        refuse_quantizer_options(context, checkpoint)
+        config = replace(exported.trained.config, dynamic_batch=dynamic_batch, int2=int2)
+        quantized = quantize(exported.model, config, trained=exported.trained)
+    else:
+        with progress_bar() as progress:
+            quantized = quantize_as_asked(
+                exported.model, config, target_drop, target_size, calibration=calibration, progress=progress
+            )
     with console.status("Running the quantized graph"):
         psnr = check_quantized(exported, quantized.to_bytes(), Session)
     console.print(

@@ -116,6 +116,10 @@ ValueRange = Annotated[
         show_default=False,
     ),
 ]
+ResidualScale = Annotated[
+    float,
+    typer.Option("--res-scale", help="Residual scaling of EDSR, which no checkpoint shows; 0.1 for the full model."),
+]
 Mixed = Annotated[
     bool,
     typer.Option("--mixed", help="Give each channel of the feature maps its own bits, --bits on average."),
@@ -187,6 +191,24 @@ def config_from_options(
     return replace(DaqConfig.of_profile(profile, bits), **changes, mixed=mixed, dynamic_batch=dynamic_batch, int2=int2)
 
 
+_OF_THE_FILE = ("checkpoint", "output", "float_output", "dynamic_batch", "int2", "dry_run", "force", "as_json")
+"""Options of `export` that say nothing of how values are quantized."""
+
+
+def refuse_quantizer_options(context: typer.Context, checkpoint: Path) -> None:
+    """Refuse what a fine-tuned checkpoint has settled already.
+
+    Raises:
+        OptionError: an option that bears on the quantizers was given.
+    """
+    for name in context.params:
+        if name not in _OF_THE_FILE and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE":
+            raise OptionError(
+                f"--{name.replace('_', '-')}: {checkpoint} was fine-tuned with its quantizers, which cannot change any more; "
+                "leave the option out, or export the checkpoint it was made from"
+            )
+
+
 __all__ = [
     "ActivationBits",
     "AsJson",
@@ -208,10 +230,12 @@ __all__ = [
     "Profile",
     "RangeBits",
     "RangeRule",
+    "ResidualScale",
     "TargetDrop",
     "TargetSize",
     "ValueRange",
     "WeightBits",
     "WeightRule",
     "config_from_options",
+    "refuse_quantizer_options",
 ]

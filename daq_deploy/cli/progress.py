@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress]:
+def progress_bar(shown: bool = True) -> Iterator[Progress]:
     """Yield a function that is told what is being done and the share that is done; its bar is on stderr and goes away."""
     from rich.console import Console
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    bar = Bar(console=console, transient=True, disable=not console.is_terminal)
+    bar = Bar(console=console, transient=True, disable=not (shown and console.is_terminal))
     tasks: dict[str, TaskID] = {}
 
     def report(title: str, share: float) -> None:

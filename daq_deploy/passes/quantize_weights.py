@@ -40,7 +40,8 @@ class QuantizeWeights(ir.passes.InPlacePass):
         done: dict[tuple[ir.Value, int], ir.Value] = {}
         for node, calibrated in self._calibrated.items():
             name = self._plan[node].name
-            _replace_bias(model.graph, node, name, calibrated.bias)
+            if calibrated.bias is not None:
+                _replace_bias(model.graph, node, name, calibrated.bias)
             weight = node.inputs[1]
             assert weight is not None
             node.replace_input_with(1, _insert(model.graph, node, name, calibrated.weights, self._config.int2))
