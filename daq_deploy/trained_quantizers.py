@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from .calibration import CalibratedLayer
 from .config import FLOAT_BITS, DaqConfig
-from .errors import CheckpointError
+from .errors import CheckpointError, ModelError
 from .numerics import QuantizedWeights
 from .numerics.weights import is_mid_rise, nearest_codes
 from .passes.graph import float_constant
@@ -63,7 +63,7 @@ class TrainedQuantizers:
                 {str(name): np.array(step, np.float32) for name, step in values["weight_steps"].items()},
                 {str(name): float(value) for name, value in values["parameters"].items()},
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, ModelError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint's record of its quantizers is damaged: {error}") from error
 
     def plan(self, floating: Mapping[ir.Node, LayerReport]) -> dict[ir.Node, LayerReport]:

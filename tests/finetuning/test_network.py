@@ -82,7 +82,7 @@ def compare(module: nn.Module, value_range: float, res_scale: float, config: Daq
     with Session(quantized.to_bytes(), native=False) as session:
         found = session.run(image)
     assert psnr(found, expected) > 60
-    assert psnr(floating, expected) < 45  # else nothing was quantized
+    assert psnr(floating, expected) < 50  # else nothing was quantized
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
