@@ -145,9 +145,10 @@ def export(
             )
     with console.status("Running the quantized graph"):
         psnr = check_quantized(exported, quantized.to_bytes(), Session)
+    # The float weights of a fine-tuned network are where its codes come from, no network of their own.
+    distance = "runs" if exported.trained is not None else f"{psnr:.1f} dB from it"
     console.print(
-        f"float graph equal to PyTorch at {len(CHECK_SIZES)} sizes; quantized graph {psnr:.1f} dB from it on a "
-        "synthetic picture",
+        f"float graph equal to PyTorch at {len(CHECK_SIZES)} sizes; quantized graph {distance} on a synthetic picture",
         markup=False,
         highlight=False,
         soft_wrap=True,
