@@ -71,21 +71,22 @@ def export_float(
         res_scale, value_range = trained.parameters["res_scale"], trained.parameters["value_range"]
     network = load_network(checkpoint, Undetectable(res_scale, value_range))
     try:
-        model = float_graph(network.module, network.description.value_range, opset)
+        model = float_graph(network.module, network.description.value_range, opset, network.description.name)
     except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint}: {network.description.name}: {error}") from error
+        raise CheckpointError(f"{checkpoint}: {error}") from error
     model.metadata_props["daq.architecture"] = network.description.to_json()
     model.metadata_props["daq.source_sha256"] = sha256_of(checkpoint)
     return ExportedModel(model, network.module, network.description, trained)
 
 
-def float_graph(module: nn.Module, value_range: float, opset: int = 21) -> ir.Model:
+def float_graph(module: nn.Module, value_range: float, opset: int = 21, name: str = "the network") -> ir.Model:
     """Write a network as a float ONNX graph, its batch norm folded as far as PyTorch sees it.
 
     Args:
         module: from (N, 3, H, W) to (N, 3, scale * H, scale * W), float32, any N, H and W.
         value_range: largest pixel value of input and output.
         opset: of the graph.
+        name: what an error calls it.
 
     Raises:
         CheckpointError: torch.onnx cannot export it.
@@ -93,7 +94,7 @@ def float_graph(module: nn.Module, value_range: float, opset: int = 21) -> ir.Mo
     try:
         model = _to_onnx(fold_batch_norm(module), opset)
     except Exception as error:  # torch.onnx raises many kinds for what it cannot trace
-        raise CheckpointError(f"torch.onnx cannot export it: {str(error).partition(chr(10))[0]}") from error
+        raise CheckpointError(f"torch.onnx cannot export {name}: {str(error).partition(chr(10))[0]}") from error
     StripMetadata()(model)
     model.metadata_props["daq.value_range"] = str(value_range)
     return model
