@@ -69,7 +69,7 @@ def quantize(
         >>> quantize("edsr.onnx", DaqConfig.of_profile("deploy", bits=4)).save("edsr_daq.onnx")  # doctest: +SKIP
     """
     config = config or DaqConfig()
-    if "deploy" not in (config.weight_rule, config.range_rule) or config.weight_rule == "trained":
+    if not config.needs_pictures:
         return quantize_graph(model, config, value_range, inline, trained=trained)
     from .runtime.executor import OrtNodeExecutor
     from .runtime.images import read_rgb

@@ -81,6 +81,11 @@ class DaqConfig:
                 except re.error as error:
                     raise OptionError(f"{_flag(name)} {pattern!r} is not a regular expression: {error}") from error
 
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether tails, weights or both are chosen by running the network on pictures."""
+        return self.weight_rule == "deploy" or (self.range_rule == "deploy" and self.weight_rule != "trained")
+
     @classmethod
     def of_profile(cls, profile: str, bits: int = 4) -> DaqConfig:
         """Return a profile's configuration at `bits` for the weights and activations of the body.

@@ -154,10 +154,9 @@ def reduce_network(
     trials = [_trial(gate, everything, 0, config.weight_rule)]
     if trials[0].met:
         return Reduction(gate.title, gate.limit, tuple(trials), (), config.exclude, trials[0].figure)
-    is_calibrated = "deploy" in (config.weight_rule, config.range_rule)
     rough = _uncalibrated(config)
     alone, gain = everything, 0.0
-    if is_calibrated:
+    if config.needs_pictures:
         alone = quantize(model, rough)
         trials.append(_trial(gate, alone, 0, rough.weight_rule))
         gain = trials[0].figure - trials[1].figure
@@ -179,7 +178,7 @@ def reduce_network(
         return trials[-1].met
 
     start = len(candidates) // 2
-    if is_calibrated:
+    if config.needs_pictures:
         start = _fewest(meets_roughly, len(candidates), start)
     fewest = _fewest(meets, len(candidates), start)
     if fewest == len(candidates):

@@ -11,18 +11,23 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from daq_deploy.errors import CheckpointError
 from daq_deploy.trained_quantizers import TrainedQuantizers
 
 StateDict = dict[str, Tensor]
+
+_PICKLED = (".pt", ".pth")
+SUFFIXES = (*_PICKLED, ".safetensors")
+"""Of the files that are read and written."""
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model")
 """Keys under which trainers put a state_dict; the averaged weights come before the last ones."""
@@ -33,36 +38,33 @@ TRAINED_KEY = "daq.trained_quantizers"
 _SAVE_STATE_DICT = "save the weights alone: torch.save(model.state_dict(), ...)"
 
 
-def load_state_dict(path: Path) -> StateDict:
-    """Read the weights of a `.pt`, `.pth` or `.safetensors` file.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds."""
+
+    state_dict: StateDict
+    """Tensors by name, on the CPU; floating point ones as float32."""
+    trained: TrainedQuantizers | None
+    """The quantizers with which the network was fine-tuned; None where it was not."""
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a `.pt`, `.pth` or `.safetensors` file.
 
     A state_dict wrapped under `params_ema`, `params`, `state_dict` or `model` is unwrapped, and the `module.` that
     DataParallel puts before every name is taken off.
 
-    Returns:
-        Tensors by name, on the CPU; floating point ones as float32.
-
     Raises:
-        CheckpointError: the file is missing, damaged, holds anything but tensors, or holds NaN or infinite weights.
+        CheckpointError: the file is missing, damaged, holds anything but tensors and what fine-tuning left, or holds NaN or
+            infinite weights.
     """
-    state_dict = _strip_data_parallel(_unwrap(path, _read(path)))
-    return {name: _plain(path, name, tensor) for name, tensor in state_dict.items()}
-
-
-def load_trained_quantizers(path: Path) -> TrainedQuantizers | None:
-    """Read the quantizers with which the network of a checkpoint was fine-tuned; None where it was not.
-
-    Raises:
-        CheckpointError: as `load_state_dict`, or the record is damaged.
-    """
-    if path.suffix == ".safetensors":
-        _read(path)  # says what is wrong with the file
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(TRAINED_KEY)
-    else:
-        content = _read(path)
-        text = content.get(TRAINED_KEY) if isinstance(content, Mapping) else None
-    return None if text is None else TrainedQuantizers.from_json(str(text))
+    content = _read(path)
+    state_dict = _strip_data_parallel(_unwrap(path, content))
+    record = content.get(TRAINED_KEY) if isinstance(content, Mapping) else None
+    return Checkpoint(
+        {name: _plain(path, name, tensor) for name, tensor in state_dict.items()},
+        None if record is None else TrainedQuantizers.from_json(str(record)),
+    )
 
 
 def save_fine_tuned(path: Path, state_dict: StateDict, trained: TrainedQuantizers) -> None:
@@ -81,16 +83,18 @@ def _read(path: Path) -> object:
         raise CheckpointError(f"{path}: the file is empty; copy or download it again")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    if path.suffix in (".pt", ".pth"):
+    if path.suffix in _PICKLED:
         return _read_pickle(path)
     if path.suffix == ".onnx":
         raise CheckpointError(f"{path}: is an ONNX file already; use `daq-deploy quantize`")
     raise CheckpointError(f"{path}: not a checkpoint by its name; expected .pt, .pth or .safetensors")
 
 
-def _read_safetensors(path: Path) -> StateDict:
+def _read_safetensors(path: Path) -> dict[str, object]:
+    """Return what a file holds, laid out as `save_fine_tuned` lays out a pickled one."""
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return {"params": {name: file.get_tensor(name) for name in file.keys()}} | (file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a readable safetensors file ({_first_line(error)}); copy or download it again"
@@ -176,4 +180,4 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-__all__ = ["TRAINED_KEY", "StateDict", "load_state_dict", "load_trained_quantizers", "save_fine_tuned"]
+__all__ = ["SUFFIXES", "TRAINED_KEY", "Checkpoint", "StateDict", "load_checkpoint", "save_fine_tuned"]

@@ -24,7 +24,6 @@ from daq_deploy.runner import Runner
 from daq_deploy.trained_quantizers import TrainedQuantizers
 
 from .architectures.base import ArchitectureDescription, Undetectable
-from .checkpoint import load_trained_quantizers
 from .registry import load_network
 
 CHECK_SIZES = ((17, 23), (32, 9), (41, 40))
@@ -66,9 +65,6 @@ def export_float(
         CheckpointError: the checkpoint cannot be read, its architecture is unknown, or it cannot be exported.
         OptionError: res_scale or value_range contradicts the network.
     """
-    trained = load_trained_quantizers(checkpoint)
-    if trained is not None:
-        res_scale, value_range = trained.parameters["res_scale"], trained.parameters["value_range"]
     network = load_network(checkpoint, Undetectable(res_scale, value_range))
     try:
         model = float_graph(network.module, network.description.value_range, opset, network.description.name)
@@ -76,7 +72,7 @@ def export_float(
         raise CheckpointError(f"{checkpoint}: {error}") from error
     model.metadata_props["daq.architecture"] = network.description.to_json()
     model.metadata_props["daq.source_sha256"] = sha256_of(checkpoint)
-    return ExportedModel(model, network.module, network.description, trained)
+    return ExportedModel(model, network.module, network.description, network.trained)
 
 
 def float_graph(module: nn.Module, value_range: float, opset: int = 21, name: str = "the network") -> ir.Model:

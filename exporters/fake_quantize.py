@@ -257,14 +257,23 @@ def fake_quantize_network(module: nn.Module, plan: Mapping[str, LayerPlan]) -> n
     """
     network = copy.deepcopy(module).eval()
     for path, layer_plan in plan.items():
-        try:
-            convolution = network.get_submodule(path)
-        except AttributeError:
-            convolution = None
-        if not isinstance(convolution, nn.Conv2d):
-            raise OptionError(f"{path}: the network has no convolution of that name")
-        network.set_submodule(path, FakeQuantizedConv2d(convolution, layer_plan))
+        network.set_submodule(path, FakeQuantizedConv2d(convolution_at(network, path), layer_plan))
     return network
+
+
+def convolution_at(network: nn.Module, path: str) -> nn.Conv2d:
+    """Return the convolution of a module path, for example "body.0.body.0".
+
+    Raises:
+        OptionError: the network has none of that path.
+    """
+    try:
+        convolution = network.get_submodule(path)
+    except AttributeError:
+        convolution = None
+    if not isinstance(convolution, nn.Conv2d):
+        raise OptionError(f"{path}: the network has no convolution of that name")
+    return convolution
 
 
 @torch.inference_mode()
@@ -303,6 +312,7 @@ __all__ = [
     "QuantizedActivation",
     "Statistics",
     "activation_range",
+    "convolution_at",
     "fake_quantize_network",
     "layer_activations",
     "plan_of",

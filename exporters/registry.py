@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from daq_deploy.errors import CheckpointError, OptionError
+from daq_deploy.trained_quantizers import TrainedQuantizers
 
 from . import spandrel_loader
 from .architectures.base import Architecture, ArchitectureDescription, Shapes, Undetectable
 from .architectures.edsr import EDSRArchitecture
 from .architectures.rdn import RDNArchitecture
 from .architectures.srresnet import SRResNetArchitecture
-from .checkpoint import StateDict, load_state_dict
+from .checkpoint import StateDict, load_checkpoint
 
 ARCHITECTURES: tuple[Architecture, ...] = (EDSRArchitecture(), RDNArchitecture(), SRResNetArchitecture())
 """The architectures this package knows by itself."""
@@ -34,10 +35,16 @@ class LoadedNetwork:
 
     module: nn.Module
     description: ArchitectureDescription
+    trained: TrainedQuantizers | None = None
+    """The quantizers of a fine-tuned checkpoint."""
 
 
 def load_network(path: Path, undetectable: Undetectable) -> LoadedNetwork:
     """Read a checkpoint, find its architecture and build it.
+
+    Args:
+        path: .pt, .pth or .safetensors.
+        undetectable: as the user states it; a fine-tuned checkpoint has its own.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, its architecture is unknown, or its weights do not fit it.
@@ -45,7 +52,10 @@ def load_network(path: Path, undetectable: Undetectable) -> LoadedNetwork:
     """
     if undetectable.value_range not in (None, *VALUE_RANGES):
         raise OptionError(f"--value-range {undetectable.value_range:g}: choose 1 or 255")
-    state_dict = load_state_dict(path)
+    checkpoint = load_checkpoint(path)
+    state_dict, trained = checkpoint.state_dict, checkpoint.trained
+    if trained is not None:
+        undetectable = Undetectable(trained.parameters["res_scale"], trained.parameters["value_range"])
     shapes = {name: tensor.shape for name, tensor in state_dict.items()}
     architecture = next((known for known in ARCHITECTURES if known.detect(shapes)), None)
     if architecture is None:
@@ -56,7 +66,7 @@ def load_network(path: Path, undetectable: Undetectable) -> LoadedNetwork:
         module, description = _load_known(path, architecture, state_dict, undetectable)
     if undetectable.res_scale != 1.0 and not (architecture and architecture.has_res_scale):
         raise OptionError(f"--res-scale {undetectable.res_scale:g}: {description.name} has no residual scale")
-    return LoadedNetwork(module.eval(), description)
+    return LoadedNetwork(module.eval(), description, trained)
 
 
 def _load_known(

@@ -9,14 +9,12 @@ from lightning_fabric import Fabric
 from daq_deploy.config import DaqConfig
 from daq_deploy.errors import CheckFailed, CheckpointError, OptionError
 from daq_deploy.exporters.architectures.base import Undetectable
-from daq_deploy.exporters.checkpoint import save_fine_tuned
+from daq_deploy.exporters.checkpoint import SUFFIXES, save_fine_tuned
 from daq_deploy.exporters.registry import load_network
 from daq_deploy.files import atomic_write, check_output
 
 from .finetune import FineTuned, Listener, NotFinite, finetune
 from .options import TrainingOptions
-
-SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 def state_path_of(output: Path) -> Path:
@@ -76,7 +74,7 @@ def finetune_checkpoint(
             data,
             state_path,
             value_range=network.description.value_range,
-            res_scale=res_scale,
+            res_scale=float(network.description.parameters.get("res_scale", 1.0)),
             options=options,
             validation=validation,
             resume=resume,

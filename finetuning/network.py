@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.errors import OptionError
-from daq_deploy.exporters.fake_quantize import plan_of
+from daq_deploy.exporters.fake_quantize import convolution_at, plan_of
 from daq_deploy.numerics.ranges import DEPLOY_TAIL
 from daq_deploy.passes.graph import convolutions, float_constant, layer_name
 from daq_deploy.passes.plan import LayerReport
@@ -71,10 +71,7 @@ class TrainableNetwork:
         if len(by_name) < len(layers):
             raise OptionError("a convolution is called twice; fine-tuning wants one layer a call")
         for path, plan in plan_of(layers, config).items():
-            convolution = network.get_submodule(path) if path in dict(network.named_modules()) else None
-            if not isinstance(convolution, nn.Conv2d):
-                raise OptionError(f"{path}: the graph has this layer, the module has no convolution of that name")
-            layer = by_name[path]
+            layer, convolution = by_name[path], convolution_at(network, path)
             network.set_submodule(path, TrainableConv2d(convolution, plan, layer.tail, _tail_shift(layer)))
         factors = dict(_factors(network, float_model, {name for name, layer in by_name.items() if layer.quantized}))
         return cls(network, tuple(layers), config, factors, parameters)

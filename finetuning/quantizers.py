@@ -89,9 +89,7 @@ class TrainableConv2d(nn.Conv2d):
         if plan.weight_bits != FLOAT_BITS:
             self.register_buffer("initial_step", torch.from_numpy(least_squares_step(rows, plan.weight_bits)))
             self.weight_step = nn.Parameter(torch.zeros(len(rows)))
-        self.tail = (
-            nn.Parameter(torch.tensor(tail)) if plan.activation_bits != FLOAT_BITS and tail is not None else None
-        )
+        self.tail = None if plan.activation_bits == FLOAT_BITS else nn.Parameter(torch.tensor(tail))
         self.register_buffer("tail_shift", tail_shift)
         self.register_buffer("last_code", plan.last_code.float())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ class Training:
             resumed: where to go on.
 
         Raises:
-            CheckFailed: the loss is not finite; says at which step and learning rate, and that the state before is kept.
+            CheckFailed: the loss is not finite; says at which step and learning rate. The network then holds the
+                weights of the best validation.
         """
         weights, scalars = self.network.parameter_groups()
         groups: list[dict[str, Any]] = [{"params": weights, "rate": 1.0}, {"params": scalars, "rate": SCALAR_RATE}]
@@ -159,7 +160,7 @@ class Training:
         runner = TorchRunner(self.network.module, self.network.parameters["value_range"], self.fabric.device)
         psnr_y = mean_psnr(runner, self.validation, self.scale)
         point = Point(state.step, state.steps, loss, state.seconds, psnr_y)
-        state.record(point.__dict__, psnr_y, self.network.module)
+        state.record(asdict(point), psnr_y, self.network.module)
         self.log("PSNR-Y", psnr_y, state.step)
         self.report(point)
         if self.fabric.is_global_zero:

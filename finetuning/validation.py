@@ -28,9 +28,12 @@ class TorchRunner:
 
 
 def mean_psnr(runner: TorchRunner, pairs: Iterable[ImagePair], scale: int) -> float:
-    """Return the mean PSNR-Y in dB over pictures, by the field's protocol; minus infinity where an output is not finite."""
-    figures = [score_pair(runner, pair, scale).psnr_y for pair in pairs]
-    return float(np.mean(figures))
+    """Return the mean PSNR-Y in dB over pictures, by the field's protocol.
+
+    Raises:
+        ModelError: an output is not finite.
+    """
+    return float(np.mean([score_pair(runner, pair, scale).psnr_y for pair in pairs]))
 
 
 __all__ = ["TorchRunner", "mean_psnr"]

@@ -36,6 +36,7 @@ _NATIVE_SHARE = 0.4
 
 _PAIR = 2
 """Native kernels may compute pixels in pairs, whose two members are rounded differently: tiles begin where pairs do."""
+
 Progress = Callable[[float], None]
 """Called with the share that is done, 0 to 1."""
 

@@ -56,10 +56,11 @@ def calibrate(
         floating.run(node)
         output_mean = np.asarray(floating.read(node.outputs[0])).mean(axis=(0, 2, 3), dtype=np.float64)
         rounded = _rounded(node, layer, float_input, quantized_input)
-        (biasless,) = calibration.execute(node, [quantized_input, rounded.dequantize()])
-        bias = output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)
-        results[node] = CalibratedLayer(rounded, bias.astype(np.float32))
-        quantized.run(node, {0: quantized_input, 1: rounded.dequantize(), 2: bias.astype(np.float32)})
+        weights = rounded.dequantize()
+        (biasless,) = calibration.execute(node, [quantized_input, weights])
+        bias = (output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)).astype(np.float32)
+        results[node] = CalibratedLayer(rounded, bias)
+        quantized.run(node, {0: quantized_input, 1: weights, 2: bias})
     return results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -184,7 +185,7 @@ def finetune(
         return
     if as_json:
         typer.echo(
-            json.dumps({"output": str(output), "history": [point.__dict__ for point in result.history]}, indent=2)
+            json.dumps({"output": str(output), "history": [asdict(point) for point in result.history]}, indent=2)
         )
         return
     best = max(result.history, key=lambda point: point.psnr_y or 0.0)

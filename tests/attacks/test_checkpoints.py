@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from daq_deploy.errors import CheckpointError
-from daq_deploy.exporters.checkpoint import load_state_dict
+from daq_deploy.exporters.checkpoint import load_checkpoint
 
 
 class RunsCode:
@@ -32,7 +32,7 @@ class RunsCode:
 
 def refusal(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        load_state_dict(path)
+        load_checkpoint(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from daq_deploy.errors import CheckpointError
-from daq_deploy.exporters.checkpoint import load_state_dict
+from daq_deploy.exporters.checkpoint import load_checkpoint
 
 WEIGHTS = {"head.0.weight": torch.arange(6.0).reshape(2, 3), "head.0.bias": torch.tensor([0.5, -0.5])}
 
@@ -30,7 +30,7 @@ WEIGHTS = {"head.0.weight": torch.arange(6.0).reshape(2, 3), "head.0.bias": torc
 def test_wrapped_weights_come_out_plain(tmp_path: Path, suffix: str, wrap: Callable[[Any], Any]) -> None:
     path = tmp_path / f"network{suffix}"
     torch.save(wrap(WEIGHTS), path)
-    loaded = load_state_dict(path)
+    loaded = load_checkpoint(path).state_dict
     assert list(loaded) == list(WEIGHTS)
     for name, tensor in WEIGHTS.items():
         assert torch.equal(loaded[name], tensor)
@@ -39,7 +39,7 @@ def test_wrapped_weights_come_out_plain(tmp_path: Path, suffix: str, wrap: Calla
 def test_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "network.safetensors"
     save_file(WEIGHTS, path)
-    loaded = load_state_dict(path)
+    loaded = load_checkpoint(path).state_dict
     assert loaded.keys() == WEIGHTS.keys()
     assert torch.equal(loaded["head.0.weight"], WEIGHTS["head.0.weight"])
 
@@ -56,7 +56,7 @@ def test_floating_types_become_float32_and_integers_stay(tmp_path: Path) -> None
         },
         path,
     )
-    loaded = load_state_dict(path)
+    loaded = load_checkpoint(path).state_dict
     assert [loaded[name].dtype for name in ("half", "double", "brain")] == [torch.float32] * 3
     assert loaded["count"].dtype == torch.int64
     assert loaded["turned"].is_contiguous()
@@ -66,4 +66,4 @@ def test_a_name_of_another_kind_is_told_where_to_go(tmp_path: Path) -> None:
     for name, advice in (("network.onnx", "daq-deploy quantize"), ("network.h5", "expected .pt, .pth or .safetensors")):
         (tmp_path / name).write_bytes(b"content")
         with pytest.raises(CheckpointError, match=advice):
-            load_state_dict(tmp_path / name)
+            load_checkpoint(tmp_path / name)

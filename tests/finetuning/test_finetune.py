@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,9 @@ import torch
 from typer.testing import CliRunner
 
 from daq_deploy.cli import build_app
+from daq_deploy.cli.finetune import finetune
 from daq_deploy.errors import CheckFailed, CheckpointError, DaqError, OptionError, OutputExistsError
-from daq_deploy.exporters.checkpoint import load_state_dict, load_trained_quantizers
+from daq_deploy.exporters.checkpoint import load_checkpoint
 from daq_deploy.finetuning import TrainingOptions, training
 from daq_deploy.finetuning.training import WARM_UP, learning_rate
 
@@ -42,11 +45,12 @@ def process(*arguments: str, launcher: tuple[str, ...] = ("-m", "daq_deploy")) -
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
-    trained = load_trained_quantizers(path)
+    found = load_checkpoint(path)
+    trained = found.trained
     assert trained is not None
     steps = {f"{name}.step": torch.from_numpy(step) for name, step in trained.weight_steps.items()}
     tails = {f"{layer.name}.tail": torch.tensor(layer.tail or 0.0) for layer in trained.layers}
-    return load_state_dict(path) | steps | tails
+    return found.state_dict | steps | tails
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_it_learns_and_export_takes_it(checkpoint: Path, photos: Path, tmp_path:
     exported = CliRunner().invoke(build_app(), ["export", str(output), "-o", str(tmp_path / "daq.onnx"), "--json"])
     assert exported.exit_code == 0, exported.output
     found = {layer["name"]: layer["tail"] for layer in json.loads(exported.stdout)["layers"]}
-    trained = load_trained_quantizers(output)
+    trained = load_checkpoint(output).trained
     assert trained is not None
     assert found == {layer.name: layer.tail for layer in trained.layers}
     with pytest.raises(OptionError, match="fine-tuned with its quantizers"):
@@ -129,7 +133,7 @@ def test_two_processes_give_what_one_does(launcher: str, checkpoint: Path, photo
         running = process(*asked, launcher=run_module)
     _, errors = running.communicate(timeout=300)
     assert running.returncode == 0, errors.decode()
-    expected, found, before = weights_of(alone), weights_of(output), load_state_dict(checkpoint)
+    expected, found, before = weights_of(alone), weights_of(output), load_checkpoint(checkpoint).state_dict
     moved = {name: (expected[name] - before[name]).abs().mean() for name in before if "mean" not in name}
     assert min(moved.values()) > 0
     for name in moved:  # Adam divides by what gradients add up to, so that their last digits show where these are small
@@ -204,6 +208,11 @@ def test_bad_input_is_one_line(checkpoint: Path, photos: Path, whole: Path, tmp_
     with pytest.raises(OptionError, match="has no pictures"):
         run(checkpoint, tmp_path / "empty", tmp_path / "new.pt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "out.pt"]
+
+
+def test_the_command_has_the_defaults_of_python() -> None:
+    asked = {name: parameter.default for name, parameter in inspect.signature(finetune).parameters.items()}
+    assert {name: asked[name] for name in asdict(TrainingOptions())} == asdict(TrainingOptions())
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from daq_deploy import DaqConfig, quantize
 from daq_deploy.errors import CheckpointError, OptionError
-from daq_deploy.exporters.checkpoint import load_trained_quantizers, save_fine_tuned
+from daq_deploy.exporters.checkpoint import load_checkpoint, save_fine_tuned
 from daq_deploy.exporters.export import export_float, float_graph
 from daq_deploy.finetuning.network import TrainableNetwork
 from daq_deploy.models.blocks import fold_batch_norm
@@ -104,7 +104,7 @@ def test_mixed_bits_are_kept(tmp_path: Path) -> None:
     module = EDSR(2, n_resblocks=2, n_feats=8).eval()
     config = replace(DaqConfig.of_profile("deploy", 4), mixed=True)
     compare(module, 255.0, 1.0, config, tmp_path / "network.pt")
-    trained = load_trained_quantizers(tmp_path / "network.pt")
+    trained = load_checkpoint(tmp_path / "network.pt").trained
     assert any(len(set(layer.channel_bits or (4,))) > 1 for layer in trained.layers)
 
 
