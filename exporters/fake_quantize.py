@@ -1,7 +1,6 @@
 """The quantized network in PyTorch: a second implementation of the DAQ numerics, against which graphs are tested.
 
-It shares no code with `daq_deploy.numerics`. Statistics are summed in float64, ranges and codes are float32. Per image and
-channel:
+It shares no code with `daq_deploy.numerics`. Statistics are float64, ranges and codes float32. Per image and channel:
 
     step = max(unit_step * spread, TINY)
     lo   = 0 where the map is non-negative, mean - (L/2 - 1/2) * step otherwise
@@ -82,7 +81,7 @@ class Statistics:
         counted = None if signed else feature_map > 0
         count = size if counted is None else _sum(counted).clamp(min=1)
         total = _sum(feature_map)
-        deviations = (feature_map - (total / count).float()).square_()
+        deviations = feature_map.double().sub_(total / count).square_()  # in place: training does this at every step
         variance = _sum(deviations if counted is None else deviations.mul_(counted)) / count
         return cls(
             mean=total / size,

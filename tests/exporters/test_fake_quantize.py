@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -35,6 +35,9 @@ def feature_map(seed: int, shape: tuple[int, int, int, int], signed: bool) -> Te
 
 
 @settings(max_examples=60, deadline=None)
+@example(
+    seed=21309, bits=2, rule="paper", signed=False, range_bits=8, shape=(1, 5, 8, 9)
+)  # float32 sums do not suffice
 @given(
     seed=st.integers(0, 10**6),
     bits=st.integers(2, 8),
