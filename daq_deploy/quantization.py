@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class Quantized:
 
     model: ir.Model
     layers: tuple[LayerReport, ...]
+    calibrated: Mapping[str, CalibratedLayer] = field(default_factory=dict)
+    """By layer, the weights that were chosen by running the network on pictures; weight rule `deploy` alone has them."""
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes."""
@@ -111,7 +114,7 @@ def quantize(
     for finish in (RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), NameFixPass(), StripMetadata()):
         finish(graph_model)
     _describe(graph_model, config, layers)
-    return Quantized(graph_model, layers)
+    return Quantized(graph_model, layers, {plan[node].name: weights for node, weights in calibrated.items()})
 
 
 def fold(model: ir.Model) -> None:

@@ -61,10 +61,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = _read(path)
     state_dict = _strip_data_parallel(_unwrap(path, content))
     record = content.get(TRAINED_KEY) if isinstance(content, Mapping) else None
-    return Checkpoint(
-        {name: _plain(path, name, tensor) for name, tensor in state_dict.items()},
-        None if record is None else TrainedQuantizers.from_json(str(record)),
-    )
+    try:
+        trained = None if record is None else TrainedQuantizers.from_json(str(record))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint({name: _plain(path, name, tensor) for name, tensor in state_dict.items()}, trained)
 
 
 def save_fine_tuned(path: Path, state_dict: StateDict, trained: TrainedQuantizers) -> None:

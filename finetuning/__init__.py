@@ -3,7 +3,17 @@
 from .checkpoint import finetune_checkpoint
 from .devices import open_fabric
 from .finetune import FineTuned, Listener, finetune
+from .onnx_weights import copy_onnx_weights
 from .options import TrainingOptions
 from .training import Point
 
-__all__ = ["FineTuned", "Listener", "Point", "TrainingOptions", "finetune", "finetune_checkpoint", "open_fabric"]
+__all__ = [
+    "FineTuned",
+    "Listener",
+    "Point",
+    "TrainingOptions",
+    "copy_onnx_weights",
+    "finetune",
+    "finetune_checkpoint",
+    "open_fabric",
+]

@@ -81,7 +81,7 @@ def finetune(
 ) -> FineTuned:
     """Fine-tune a network with its quantizers in place.
 
-    Bits, ranges and, where bits are mixed, the bits of each channel are first chosen without training, on the same pictures.
+    Bits, ranges and weights are first chosen without training, on the same pictures.
 
     Args:
         module: from (N, 3, H, W) to (N, 3, scale * H, scale * W), float32; every convolution an nn.Conv2d. It is left as it
@@ -170,11 +170,10 @@ def _prepare(
     res_scale: float,
     listener: Listener,
 ) -> TrainableNetwork:
-    """Choose ranges and bits without training, and put them into the network."""
-    start = replace(config, weight_rule="nearest")
-    layers = quantize(graph, start, calibration=data, progress=listener.progress).layers
+    """Choose ranges, bits and weights without training, and put them into the network."""
+    quantized = quantize(graph, config, calibration=data, progress=listener.progress)
     parameters = {"value_range": value_range, "res_scale": res_scale}
-    return TrainableNetwork.of(teacher, graph, layers, start, parameters)
+    return TrainableNetwork.of(teacher, graph, quantized, replace(config, weight_rule="nearest"), parameters)
 
 
 def _hold_out(pictures: list[Path], listener: Listener) -> tuple[list[Path], list[Path]]:

@@ -24,7 +24,7 @@ class TrainingOptions:
     patch: int = 64
     """Side of a high-resolution patch in pixels."""
     learning_rate: float = 5e-4
-    """Largest learning rate of weights and biases (Adam); that of steps and tails is SCALAR_RATE times it."""
+    """Largest learning rate (Adam) of a layer of usual weights; others have one in proportion, steps and tails a multiple."""
     distillation: float = 0.5
     """Share of the float network's output in the target, 0 to 1; the rest is the high-resolution picture."""
     every: int = 200

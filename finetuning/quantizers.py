@@ -23,6 +23,9 @@ from daq_deploy.config import FLOAT_BITS
 from daq_deploy.exporters.fake_quantize import LayerPlan, activation_range
 from daq_deploy.numerics.weights import is_mid_rise, least_squares_step
 
+NEARLY_HALF = 0.45
+"""How far, in steps, a weight may start from the level it is to round to."""
+
 
 class _RoundToLevels(torch.autograd.Function):
     """Round x to the levels lo + code * step, 0 <= code <= last_code."""
@@ -92,6 +95,24 @@ class TrainableConv2d(nn.Conv2d):
         self.tail = None if plan.activation_bits == FLOAT_BITS else nn.Parameter(torch.tensor(tail))
         self.register_buffer("tail_shift", tail_shift)
         self.register_buffer("last_code", plan.last_code.float())
+
+    @torch.no_grad()
+    def start_from(self, levels: Tensor, step: Tensor, bias_change: Tensor) -> None:
+        """Begin at codes that were chosen otherwise than by rounding to the nearest.
+
+        Each weight stays as near to where it is as rounding to its level allows: on the level itself it would have half a
+        step to go before any code changes.
+
+        Args:
+            levels: what the weights are to round to (O, I, kH, kW).
+            step: of each output channel (O,).
+            bias_change: what the bias gains (O,); a layer without bias goes without.
+        """
+        self.initial_step.copy_(step)
+        reach = NEARLY_HALF * step.reshape(-1, 1, 1, 1)
+        self.weight.clamp_(levels - reach, levels + reach)
+        if self.bias is not None:
+            self.bias.add_(bias_change)
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self._conv_forward(self.quantize_activations(x), self.quantized_weight, self.bias)

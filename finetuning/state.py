@@ -28,10 +28,11 @@ class RunState:
     """The points of all validations."""
     best_psnr: float = -math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
-    """The network at the best validation."""
+    """The averaged network at the best validation."""
     since_best: int = 0
     """Validations since then."""
     network: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
 
     def record(self, point: dict[str, Any], psnr_y: float, module: nn.Module) -> None:
@@ -46,13 +47,13 @@ class RunState:
         """Return whether so many validations in a row were no better."""
         return patience is not None and self.since_best >= patience
 
-    def save(self, path: Path, module: nn.Module, optimizer: Any) -> None:
+    def save(self, path: Path, module: nn.Module, average: nn.Module, optimizer: Any) -> None:
         """Write the state; what was at `path` stays whole until this is.
 
         Raises:
             DaqError: it cannot be written, for example since the disk is full.
         """
-        self.network, self.optimizer = module.state_dict(), optimizer.state_dict()
+        self.network, self.average, self.optimizer = module.state_dict(), average.state_dict(), optimizer.state_dict()
         with atomic_write(path, force=True) as temporary:
             torch.save(asdict(self), temporary)
 
@@ -76,9 +77,10 @@ class RunState:
             )
         return state
 
-    def restore(self, module: nn.Module, optimizer: Any) -> None:
-        """Put the network and the optimizer where they were."""
+    def restore(self, module: nn.Module, average: nn.Module, optimizer: Any) -> None:
+        """Put the network, its average and the optimizer where they were."""
         module.load_state_dict(self.network)
+        average.load_state_dict(self.average)
         optimizer.load_state_dict(self.optimizer)
 
 

@@ -1,5 +1,8 @@
 """The training loop: L1 loss, Adam, a warm-up and a cosine, on one device or many.
 
+What is validated and kept is a running average of the weights: with quantizers in place single steps move the output by more
+than they improve it, and the average does not.
+
 Lightning Fabric places the network, the processes and the machines; the loop is ours. It is a function of options, weights
 and pictures alone, so that a run that was killed and goes on from its saved state gives the numbers of one that was not.
 """
@@ -15,8 +18,9 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import l1_loss
+from torch.optim.swa_utils import AveragedModel
 
 from daq_deploy.errors import CheckFailed
 from daq_deploy.image_pairs import ImagePair
@@ -30,8 +34,8 @@ from .validation import TorchRunner, mean_psnr
 WARM_UP = 50
 """Steps over which the learning rate grows; with a budget in minutes, the steps that are timed."""
 
-SCALAR_RATE = 10.0
-"""Learning rate of weight steps and tails, as a multiple of that of the weights: they are few, and of the order of one."""
+AVERAGING = 0.998
+"""Share of the running average that a step leaves as it was, once there are enough of them to average over."""
 
 DEFAULT_STEPS = 2000
 
@@ -96,16 +100,16 @@ class Training:
             CheckFailed: the loss is not finite; says at which step and learning rate. The network then holds the
                 weights of the best validation.
         """
-        weights, scalars = self.network.parameter_groups()
-        groups: list[dict[str, Any]] = [{"params": weights, "rate": 1.0}, {"params": scalars, "rate": SCALAR_RATE}]
+        groups = [{"params": group.parameters, "rate": group.rate} for group in self.network.parameter_groups()]
         module, optimizer = self.fabric.setup(self.network.module, torch.optim.Adam(groups, lr=0.0))
         self.teacher.to(self.fabric.device).requires_grad_(False)
         steps = None if self.options.minutes else self.options.steps or DEFAULT_STEPS
         state = resumed or RunState(steps, self.identity)
+        average = AveragedModel(self.network.module, avg_fn=_averaged)
         if resumed is not None:
-            resumed.restore(self.network.module, optimizer)
+            resumed.restore(self.network.module, average, optimizer)
         else:
-            self._validate(state, optimizer, 0.0)
+            self._validate(state, average, optimizer, 0.0)
         started, seconds_before = time.monotonic(), state.seconds
         total, since = 0.0, 0
         while state.steps is None or state.step < state.steps:
@@ -115,6 +119,7 @@ class Training:
             except CheckFailed:
                 self.network.module.load_state_dict(state.best)
                 raise
+            average.update_parameters(self.network.module)
             state.step += 1
             total, since = total + loss, since + 1
             state.seconds = self.fabric.broadcast(seconds_before + time.monotonic() - started)
@@ -124,7 +129,7 @@ class Training:
             if state.steps is None and state.step == WARM_UP:
                 state.steps = self._steps_that_fit(state.seconds)
             if state.step % self.options.every == 0 or state.step == state.steps or self._out_of_time(state):
-                self._validate(state, optimizer, total / since)
+                self._validate(state, average, optimizer, total / since)
                 total, since = 0.0, 0
                 state.seconds = self.fabric.broadcast(seconds_before + time.monotonic() - started)
                 if state.is_stalled(self.options.patience) or self._out_of_time(state):
@@ -156,15 +161,15 @@ class Training:
         self.network.keep_in_range()
         return value
 
-    def _validate(self, state: RunState, optimizer: Any, loss: float) -> None:
-        runner = TorchRunner(self.network.module, self.network.parameters["value_range"], self.fabric.device)
+    def _validate(self, state: RunState, average: AveragedModel, optimizer: Any, loss: float) -> None:
+        runner = TorchRunner(average.module, self.network.parameters["value_range"], self.fabric.device)
         psnr_y = mean_psnr(runner, self.validation, self.scale)
         point = Point(state.step, state.steps, loss, state.seconds, psnr_y)
-        state.record(asdict(point), psnr_y, self.network.module)
+        state.record(asdict(point), psnr_y, average.module)
         self.log("PSNR-Y", psnr_y, state.step)
         self.report(point)
         if self.fabric.is_global_zero:
-            state.save(self.state_path, self.network.module, optimizer)
+            state.save(self.state_path, self.network.module, average, optimizer)
         self.fabric.barrier()
 
     def _steps_that_fit(self, seconds: float) -> int:
@@ -173,6 +178,11 @@ class Training:
 
     def _out_of_time(self, state: RunState) -> bool:
         return self.options.minutes is not None and state.seconds > 60 * self.options.minutes
+
+
+def _averaged(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+    share = min(AVERAGING, (1 + int(steps)) / (10 + int(steps)))
+    return torch.lerp(current, average, share)
 
 
 def learning_rate(largest: float, step: int, steps: int | None) -> float:
@@ -184,4 +194,4 @@ def learning_rate(largest: float, step: int, steps: int | None) -> float:
     return largest * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
 
 
-__all__ = ["DEFAULT_STEPS", "SCALAR_RATE", "WARM_UP", "Point", "Training", "learning_rate"]
+__all__ = ["AVERAGING", "DEFAULT_STEPS", "WARM_UP", "Point", "Training", "learning_rate"]

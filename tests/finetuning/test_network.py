@@ -47,20 +47,19 @@ def trained_network(module: nn.Module, value_range: float, res_scale: float, con
     """A network whose weights, steps and tails have left where they started."""
     module = fold_batch_norm(module)
     graph = float_graph(module, value_range)
-    layers = quantize(graph, replace(config, weight_rule="nearest")).layers
     network = TrainableNetwork.of(
         module,
         graph,
-        layers,
+        quantize(graph, replace(config, weight_rule="nearest")),
         replace(config, weight_rule="nearest"),
         {"value_range": value_range, "res_scale": res_scale},
     )
     generator = torch.Generator().manual_seed(1)
-    weights, scalars = network.parameter_groups()
+    *weights, scalars = network.parameter_groups()
     with torch.no_grad():
-        for parameter in weights:
+        for parameter in (parameter for group in weights for parameter in group.parameters):
             parameter.mul_(1 + 0.05 * torch.randn(parameter.shape, generator=generator))
-        for parameter in scalars:
+        for parameter in scalars.parameters:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     network.keep_in_range()
     return network
@@ -131,12 +130,52 @@ def test_a_network_of_ones_own(tmp_path: Path) -> None:
         assert psnr(session.run(image), expected) > 60
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_it_starts_from_the_weights_that_were_chosen_without_training(bits: int) -> None:
+    torch.manual_seed(0)
+    module = fold_batch_norm(EDSR(2, n_resblocks=2, n_feats=8, res_scale=0.5).eval())
+    graph = float_graph(module, 255.0)
+    config = DaqConfig.of_profile("deploy", bits)
+    chosen = quantize(graph, config)
+    network = TrainableNetwork.of(module, graph, chosen, replace(config, weight_rule="nearest"), {})
+    image = smooth_image(20, 24, 255.0)
+    with torch.inference_mode():
+        found = network.module(torch.from_numpy(image)).numpy()
+    with Session(chosen.to_bytes(), native=False) as session:
+        assert psnr(found, session.run(image)) > 60
+
+
+def test_a_step_changes_every_layer_by_a_like_share() -> None:
+    torch.manual_seed(0)
+    module = EDSR(2, n_resblocks=1, n_feats=8).eval()
+    with torch.no_grad():
+        module.head[0].weight *= 0.01  # as of a network on 0..255
+    network = trained_network(module, 255.0, 1.0, DaqConfig.of_profile("deploy", 4))
+    groups = network.parameter_groups()
+    trained = [id(parameter) for group in groups for parameter in group.parameters]
+    assert sorted(trained) == sorted(
+        id(parameter) for parameter in network.module.parameters() if parameter.requires_grad
+    )
+    optimizer = torch.optim.Adam([{"params": group.parameters, "lr": 1e-3 * group.rate} for group in groups])
+    before = {name: tensor.detach().clone() for name, tensor in network.module.named_parameters()}
+    network.module(torch.from_numpy(smooth_image(20, 24, 255.0))).square().mean().backward()
+    optimizer.step()
+    shares = {
+        name: float((tensor - before[name]).detach().norm() / before[name].norm())
+        for name, tensor in network.module.named_parameters()
+        if name.endswith(".weight") and tensor.requires_grad
+    }
+    assert len(shares) == 6
+    for name, share in shares.items():
+        assert 0.015 < share < 0.021, name  # 1e-3 / 0.05, where no gradient is zero
+
+
 def test_other_rules_do_not_train() -> None:
     module = EDSR(2, n_resblocks=1, n_feats=8).eval()
     config = DaqConfig.of_profile("paper", 4)
     graph = float_graph(module, 255.0)
     with pytest.raises(OptionError, match="deploy"):
-        TrainableNetwork.of(module, graph, quantize(graph, config).layers, config, {})
+        TrainableNetwork.of(module, graph, quantize(graph, config), config, {})
 
 
 def test_a_record_of_another_network_is_refused(tmp_path: Path) -> None:
@@ -155,6 +194,14 @@ def test_a_damaged_record_is_one_line() -> None:
             TrainedQuantizers.from_json(text)
     with pytest.raises(CheckpointError, match="newer"):
         TrainedQuantizers.from_json('{"version": 2}')
+
+
+def test_a_damaged_record_is_named_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.pt"
+    weights = EDSR(2, n_resblocks=1, n_feats=8).state_dict()
+    torch.save({"params": weights, "daq.trained_quantizers": "{}"}, path)
+    with pytest.raises(CheckpointError, match=r"damaged\.pt: the checkpoint's record of its quantizers is damaged"):
+        load_checkpoint(path)
 
 
 def test_the_rule_of_training_needs_a_trained_checkpoint() -> None:
