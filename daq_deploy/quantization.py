@@ -42,7 +42,7 @@ class Quantized:
     model: ir.Model
     layers: tuple[LayerReport, ...]
     calibrated: Mapping[str, CalibratedLayer] = field(default_factory=dict)
-    """By layer, the weights that were chosen by running the network on pictures; weight rule `deploy` alone has them."""
+    """By layer, weights that were chosen on pictures (weight rule `deploy`) or learned (`trained`); other rules have none."""
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from daq_deploy import DaqConfig
+from daq_deploy.files import check_output
 from daq_deploy.finetuning import Listener, Point, TrainingOptions, copy_onnx_weights, finetune
 from daq_deploy.models.srresnet import SRResNet
 
@@ -43,7 +44,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--patch", type=int, default=96)
+    parser.add_argument("--force", action="store_true", help="overwrite the output")
     options = parser.parse_args()
+    check_output(options.output, options.force)
     module = BytesSRResNet().eval()
     copy_onnx_weights(options.model, module)
     tuned = finetune(
@@ -54,7 +57,7 @@ def main() -> None:
         options=TrainingOptions(minutes=options.minutes, batch=options.batch, patch=options.patch, every=100),
         listener=Listener(report=show, warn=print),
     )
-    tuned.quantized().save(options.output)
+    tuned.quantized().save(options.output, options.force)
 
 
 if __name__ == "__main__":
