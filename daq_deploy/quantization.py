@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
@@ -138,18 +139,24 @@ def _calibrate(
         if config.mixed:
             raise OptionError("mixed bits are found by running the network on pictures: give a calibration")
         return plan, {}
-    images = calibration.images * np.float32(float(model.metadata_props["daq.value_range"]) / 255)
-    channels = model.graph.inputs[0].shape
-    if channels is not None and channels[1] == 1:
-        images = images.mean(axis=1, keepdims=True)
-    images = without_outliers(model.graph, images, calibration.execute)
-    scaled = replace(calibration, images=images)
+    images, held_out = (
+        without_outliers(model.graph, _input(model, pictures), calibration.execute)
+        for pictures in (calibration.images, calibration.held_out)
+    )
+    scaled = replace(calibration, images=images, held_out=held_out)
     model.metadata_props["daq.calibration"] = hashlib.sha256(images.tobytes()).hexdigest()
     if config.range_rule == "deploy":
         plan = choose_tails(model.graph, plan, config, scaled)
     if config.mixed:
         plan = mix_bits(model.graph, plan, config, scaled)
     return plan, calibrate(model.graph, plan, config, scaled) if config.weight_rule == "deploy" else {}
+
+
+def _input(model: ir.Model, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return pictures (N, 3, H, W) in 0..255 as the network reads them: in its value range, grey where it has one channel."""
+    values: npt.NDArray[np.float32] = pictures * np.float32(float(model.metadata_props["daq.value_range"]) / 255)
+    shape = model.graph.inputs[0].shape
+    return values.mean(axis=1, keepdims=True) if shape is not None and shape[1] == 1 else values
 
 
 def _set_value_range(model: ir.Model, value_range: float | None) -> None:

@@ -30,6 +30,8 @@ class OrtNodeExecutor:
         self._options = onnxruntime.SessionOptions()
         self._options.log_severity_level = 4
         self._options.intra_op_num_threads = threads or 0
+        # Every session has threads of its own: those that wait must not take the processor from the one that works.
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._sessions: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
 
     def __call__(self, node: ir.Node, inputs: Sequence[Array | None]) -> list[Array]:

@@ -3,7 +3,8 @@
 Layer by layer, a float and a quantized run side by side. For each convolution with weights W, float input x and quantized
 input q (its own activations quantized, all layers before it quantized already):
 
-1. the least squares answer to the quantization so far:  T = argmin E|T q - W x|^2 = W E[x q'] E[q q']^-1  (moments centred)
+1. the least squares answer to the quantization so far:  T = argmin E|T q - W x|^2 = W E[x q'] E[q q']^-1  (moments centred),
+   pulled towards W
 2. error-compensated rounding of T under E[q q']
 3. the bias that keeps the mean of the output
 
@@ -13,6 +14,7 @@ The tails of the range rule are chosen before that (`tails.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,24 +24,75 @@ from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.numerics import QuantizedWeights, quantize_weights
 from daq_deploy.numerics.rounding import round_with_compensation
 from daq_deploy.numerics.statistics import Float64Array
+from daq_deploy.numerics.steps import TINY
 from daq_deploy.passes.graph import float_constant
 from daq_deploy.passes.plan import LayerReport
 
-from .calibration import CalibratedLayer, Calibration, quantized_map
-from .lockstep import Stream
+from .calibration import CalibratedLayer, Calibration, Progress, quantized_map
+from .lockstep import Array, Stream
 from .moments import Moments, moments
 
 MOST_READ = 2304
 """Weights that read more values an output (256 channels of 3x3) are rounded to the nearest: moments grow as the square."""
 
-RIDGE = 0.03
-"""Pull of the least squares answer towards the float weights, as a fraction of the mean power of what is read."""
+RIDGES = (0.03, 3.0)
+"""Weak and strong pull of the least squares answer to the float weights, as fractions of the mean power of what is read."""
+
+EXPLOSION = 2.0
+"""The strong pull is taken where the weak one errs more than this many times as much on the pictures held out."""
 
 
 def calibrate(
     graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
 ) -> dict[ir.Node, CalibratedLayer]:
-    """Return weights and bias of every layer whose weights the plan quantizes."""
+    """Return weights and bias of every layer whose weights the plan quantizes.
+
+    They are found with a weak and with a strong pull. The weak one is better where it holds; at few bits a network can answer
+    with it to the pictures it was made for, and explode on others.
+    """
+    weak, strong = (
+        _with_pull(graph, plan, config, replace(calibration, progress=_part_of(calibration.progress, index)), ridge)
+        for index, ridge in enumerate(RIDGES)
+    )
+    weak_error, strong_error = (_error(graph, plan, config, calibration, layers) for layers in (weak, strong))
+    return strong if weak_error > EXPLOSION * strong_error else weak
+
+
+def _part_of(progress: Progress, index: int) -> Progress:
+    return lambda title, share: progress(title, (index + share) / len(RIDGES))
+
+
+def _error(
+    graph: ir.Graph,
+    plan: Mapping[ir.Node, LayerReport],
+    config: DaqConfig,
+    calibration: Calibration,
+    layers: Mapping[ir.Node, CalibratedLayer],
+) -> float:
+    """Return the geometric mean, over the pictures held out, of the mean squared error of the output."""
+    floating, quantized = (Stream(graph, calibration.held_out, calibration.execute) for _ in range(2))
+    for node in graph:
+        floating.run(node)
+        replaced: dict[int, Array] = {}
+        if node in plan:
+            read = np.asarray(quantized.read(node.inputs[0]), dtype=np.float32)
+            replaced[0] = quantized_map(read, plan[node], config)
+        if node in layers:
+            replaced[1] = layers[node].weights.dequantize()
+            replaced[2] = np.asarray(layers[node].bias)
+        quantized.run(node, replaced)
+    outputs = (np.asarray(stream.read(graph.outputs[0]), dtype=np.float64) for stream in (floating, quantized))
+    errors = np.square(np.subtract(*outputs)).mean(axis=(1, 2, 3))
+    return float(np.exp(np.log(errors + TINY).mean()))
+
+
+def _with_pull(
+    graph: ir.Graph,
+    plan: Mapping[ir.Node, LayerReport],
+    config: DaqConfig,
+    calibration: Calibration,
+    ridge: float,
+) -> dict[ir.Node, CalibratedLayer]:
     floating, quantized = (Stream(graph, calibration.images, calibration.execute) for _ in range(2))
     results: dict[ir.Node, CalibratedLayer] = {}
     for node in graph:
@@ -55,7 +108,7 @@ def calibrate(
         quantized_input = quantized_map(quantized_input, layer, config)
         floating.run(node)
         output_mean = np.asarray(floating.read(node.outputs[0])).mean(axis=(0, 2, 3), dtype=np.float64)
-        rounded = _rounded(node, layer, float_input, quantized_input)
+        rounded = _rounded(node, layer, float_input, quantized_input, ridge)
         weights = rounded.dequantize()
         (biasless,) = calibration.execute(node, [quantized_input, weights])
         bias = (output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)).astype(np.float32)
@@ -69,6 +122,7 @@ def _rounded(
     layer: LayerReport,
     float_input: npt.NDArray[np.float32],
     quantized_input: npt.NDArray[np.float32],
+    ridge: float,
 ) -> QuantizedWeights:
     weight = float_constant(node.inputs[1])
     assert weight is not None
@@ -76,14 +130,15 @@ def _rounded(
     if node.attributes.get_int("group", 1) != 1 or rows.shape[1] > MOST_READ:
         return quantize_weights(weight, layer.weight_bits, "nearest")
     seen = moments(node, float_input, quantized_input, (weight.shape[2], weight.shape[3]))
-    return round_with_compensation(_least_squares(rows, seen), seen.covariance, layer.weight_bits, weight.shape)
+    target = _least_squares(rows, seen, ridge)
+    return round_with_compensation(target, seen.covariance, layer.weight_bits, weight.shape)
 
 
-def _least_squares(rows: Float64Array, seen: Moments) -> Float64Array:
+def _least_squares(rows: Float64Array, seen: Moments, ridge: float) -> Float64Array:
     """Return the weights (O, K) that answer best to what the quantized convolution reads."""
-    ridge = RIDGE * np.diagonal(seen.covariance).mean() * np.eye(rows.shape[1])
-    answer: Float64Array = np.linalg.solve(seen.covariance + ridge, (rows @ (seen.cross + ridge)).T).T
+    pull = ridge * np.diagonal(seen.covariance).mean() * np.eye(rows.shape[1])
+    answer: Float64Array = np.linalg.solve(seen.covariance + pull, (rows @ (seen.cross + pull)).T).T
     return answer
 
 
-__all__ = ["MOST_READ", "RIDGE", "calibrate"]
+__all__ = ["EXPLOSION", "MOST_READ", "RIDGES", "calibrate"]

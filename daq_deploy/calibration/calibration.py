@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.numerics import QuantizedWeights, fake_quantize
 from daq_deploy.passes.plan import LayerReport
 
+from .images import held_out_pictures
 from .lockstep import NodeExecutor
 
 Progress = Callable[[str, float], None]
@@ -27,6 +28,8 @@ class Calibration:
     execute: NodeExecutor
     """Computes one node."""
     progress: Progress = lambda title, share: None
+    held_out: npt.NDArray[np.float32] = field(default_factory=held_out_pictures)
+    """Pictures on which results are compared that were made on the others."""
 
 
 @dataclass(frozen=True)

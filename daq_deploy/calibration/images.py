@@ -21,6 +21,8 @@ for photographs.
 """
 MOSAICS = 4
 """How many mosaics are calibrated on."""
+CONTRAST = np.float32(3)
+"""Contrast of hard pictures, as a factor."""
 PATCHES = MOSAICS * SIDE**2
 
 
@@ -40,6 +42,17 @@ def synthetic_mosaics() -> npt.NDArray[np.float32]:
 def drawn_picture(side: int, seed: int) -> npt.NDArray[np.uint8]:
     """Draw one such picture of side x side pixels, RGB uint8 (side, side, 3); the same for the same seed."""
     return _dead_leaves(side, np.random.default_rng(seed)).astype(np.uint8).transpose(1, 2, 0)
+
+
+def held_out_pictures() -> npt.NDArray[np.float32]:
+    """Draw four more such pictures, and lay the same with CONTRAST times the contrast beside them, hard as drawings and text.
+
+    Returns:
+        float32 (8, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255. Deterministic.
+    """
+    side = SIDE * PATCH_SIZE
+    drawn = np.stack([drawn_picture(side, seed).transpose(2, 0, 1) for seed in range(1, 5)]).astype(np.float32)
+    return np.concatenate([drawn, np.clip((drawn - 128) * CONTRAST + 128, 0, 255)])
 
 
 def _mosaics(patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -132,4 +145,12 @@ def _one_patch_each(
     return patches
 
 
-__all__ = ["MOSAICS", "PATCH_SIZE", "SIDE", "calibration_mosaics", "drawn_picture", "synthetic_mosaics"]
+__all__ = [
+    "MOSAICS",
+    "PATCH_SIZE",
+    "SIDE",
+    "calibration_mosaics",
+    "drawn_picture",
+    "held_out_pictures",
+    "synthetic_mosaics",
+]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
 from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics, tails, without_outliers
+from daq_deploy.calibration.images import held_out_pictures
 from daq_deploy.calibration.mixed import LEAST_BITS, MOST_BITS
 from daq_deploy.calibration.moments import moments, unfold
 from daq_deploy.calibration.tails import TAILS, Search
@@ -49,6 +51,29 @@ def test_synthetic_pictures_are_pictures_and_always_the_same():
     assert images.std(axis=(1, 2, 3)).min() > 10
     np.testing.assert_array_equal(images, np.rint(images))
     np.testing.assert_array_equal(images, synthetic_mosaics())
+
+
+def test_pictures_held_out_are_others_and_always_the_same():
+    images = held_out_pictures()
+    assert images.shape[2:] == synthetic_mosaics().shape[2:]
+    assert images.dtype == np.float32
+    assert images.min() >= 0
+    assert images.max() <= 255
+    assert images[4:].std() > 1.3 * images[:4].std()
+    np.testing.assert_array_equal(images, held_out_pictures())
+
+
+@pytest.mark.parametrize(("explosion", "taken"), [(0.0, 1), (np.inf, 0)])
+def test_the_strong_pull_is_taken_where_the_weak_one_explodes(explosion, taken, float_path, monkeypatch):
+    module = importlib.import_module("daq_deploy.calibration.calibrate")  # the package has a function of that name
+    ridge = module.RIDGES[taken]
+    monkeypatch.setattr(module, "EXPLOSION", explosion)
+    chosen = quantize_graph(float_path, DaqConfig(), calibration=quick()).to_bytes()
+    monkeypatch.setattr(module, "RIDGES", (ridge, ridge))
+    assert quantize_graph(float_path, DaqConfig(), calibration=quick()).to_bytes() == chosen
+    other = (3.0, 0.03)[taken]
+    monkeypatch.setattr(module, "RIDGES", (other, other))
+    assert quantize_graph(float_path, DaqConfig(), calibration=quick()).to_bytes() != chosen
 
 
 def test_patches_are_cut_from_every_picture_that_is_large_enough(tmp_path):
