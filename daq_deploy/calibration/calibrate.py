@@ -14,7 +14,6 @@ The tails of the range rule are chosen before that (`tails.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,8 @@ from daq_deploy.numerics.steps import TINY
 from daq_deploy.passes.graph import float_constant
 from daq_deploy.passes.plan import LayerReport
 
-from .calibration import CalibratedLayer, Calibration, Progress, quantized_map
-from .lockstep import Array, Stream
+from .calibration import CalibratedLayer, Calibration, quantized_map
+from .lockstep import Array, NodeExecutor, Stream
 from .moments import Moments, moments
 
 MOST_READ = 2304
@@ -38,8 +37,8 @@ MOST_READ = 2304
 RIDGES = (0.03, 3.0)
 """Weak and strong pull of the least squares answer to the float weights, as fractions of the mean power of what is read."""
 
-EXPLOSION = 2.0
-"""The strong pull is taken where the weak one errs more than this many times as much on the pictures held out."""
+EXPLOSION = 4.0
+"""The strong pull is taken where on the pictures held out the weak one errs more than this many times as much."""
 
 
 def calibrate(
@@ -47,30 +46,32 @@ def calibrate(
 ) -> dict[ir.Node, CalibratedLayer]:
     """Return weights and bias of every layer whose weights the plan quantizes.
 
-    They are found with a weak and with a strong pull. The weak one is better where it holds; at few bits a network can answer
-    with it to the pictures it was made for, and explode on others.
+    A weak pull is better where it holds; at few bits a network can answer with it to the pictures it was made for, and
+    explode on others. Where it errs much more on those, a strong pull is tried too.
     """
-    weak, strong = (
-        _with_pull(graph, plan, config, replace(calibration, progress=_part_of(calibration.progress, index)), ridge)
-        for index, ridge in enumerate(RIDGES)
+    weak_pull, strong_pull = RIDGES
+    weak = _with_pull(graph, plan, config, calibration, weak_pull)
+    seen, unseen = (
+        _error(graph, plan, config, calibration.execute, pictures, weak)
+        for pictures in (calibration.images, calibration.held_out)
     )
-    weak_error, strong_error = (_error(graph, plan, config, calibration, layers) for layers in (weak, strong))
-    return strong if weak_error > EXPLOSION * strong_error else weak
-
-
-def _part_of(progress: Progress, index: int) -> Progress:
-    return lambda title, share: progress(title, (index + share) / len(RIDGES))
+    if unseen <= EXPLOSION * seen:
+        return weak
+    strong = _with_pull(graph, plan, config, calibration, strong_pull)
+    strong_error = _error(graph, plan, config, calibration.execute, calibration.held_out, strong)
+    return strong if unseen > EXPLOSION * strong_error else weak
 
 
 def _error(
     graph: ir.Graph,
     plan: Mapping[ir.Node, LayerReport],
     config: DaqConfig,
-    calibration: Calibration,
+    execute: NodeExecutor,
+    pictures: npt.NDArray[np.float32],
     layers: Mapping[ir.Node, CalibratedLayer],
 ) -> float:
-    """Return the geometric mean, over the pictures held out, of the mean squared error of the output."""
-    floating, quantized = (Stream(graph, calibration.held_out, calibration.execute) for _ in range(2))
+    """Return the geometric mean, over some pictures, of the mean squared error of the output."""
+    floating, quantized = (Stream(graph, pictures, execute) for _ in range(2))
     for node in graph:
         floating.run(node)
         replaced: dict[int, Array] = {}
