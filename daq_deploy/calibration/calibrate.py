@@ -38,7 +38,11 @@ RIDGES = (0.03, 3.0)
 """Weak and strong pull of the least squares answer to the float weights, as fractions of the mean power of what is read."""
 
 EXPLOSION = 4.0
-"""The strong pull is taken where on the pictures held out the weak one errs more than this many times as much."""
+"""An error more than this many times another is an explosion.
+
+The strong pull is tried where the weak one's error on the pictures held out explodes against that on the calibration's, and
+taken where it explodes against the strong one's.
+"""
 
 
 def calibrate(
