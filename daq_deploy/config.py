@@ -51,7 +51,10 @@ class DaqConfig:
     range_bits: int | None = None
     """Bits to which the spreads of a layer's channels are quantized, 4 or 8; None keeps them float."""
     mixed: bool = False
-    """Give each channel of the body's feature maps its own bits, 2 to 8, `activation_bits` on average."""
+    """Give each channel of the body's feature maps its own bits, 2 to 8, `activation_bits` on average.
+
+    With weight rule `deploy` the weights of each layer get their own too, `weight_bits` on average.
+    """
     dynamic_batch: bool = False
     """Accept any batch size, one range per image and channel; otherwise one image a run."""
     int2: bool = False

@@ -16,7 +16,15 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
-from .calibration import CalibratedLayer, Calibration, calibrate, choose_tails, mix_bits, without_outliers
+from .calibration import (
+    CalibratedLayer,
+    Calibration,
+    calibrate,
+    choose_tails,
+    mix_channel_bits,
+    mix_weight_bits,
+    without_outliers,
+)
 from .config import DaqConfig
 from .errors import ModelError, OptionError
 from .files import sha256_of
@@ -148,7 +156,9 @@ def _calibrate(
     if config.range_rule == "deploy":
         plan = choose_tails(model.graph, plan, config, scaled)
     if config.mixed:
-        plan = mix_bits(model.graph, plan, config, scaled)
+        plan = mix_channel_bits(model.graph, plan, config, scaled)
+        if config.weight_rule == "deploy":
+            plan = mix_weight_bits(model.graph, plan, config, scaled)
     return plan, calibrate(model.graph, plan, config, scaled) if config.weight_rule == "deploy" else {}
 
 

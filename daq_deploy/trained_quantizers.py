@@ -81,7 +81,12 @@ class TrainedQuantizers:
             strange = next((name for name in found if name not in trained), "another order")
             raise CheckpointError(f"the network's layers are not those that were fine-tuned: {strange}")
         return {
-            node: replace(layer, tail=trained[layer.name].tail, channel_bits=trained[layer.name].channel_bits)
+            node: replace(
+                layer,
+                weight_bits=trained[layer.name].weight_bits,
+                tail=trained[layer.name].tail,
+                channel_bits=trained[layer.name].channel_bits,
+            )
             for node, layer in floating.items()
         }
 

@@ -3,7 +3,8 @@
 from .calibrate import calibrate
 from .calibration import CalibratedLayer, Calibration, Progress
 from .images import calibration_mosaics, drawn_picture, synthetic_mosaics
-from .mixed import mix_bits
+from .mixed_channels import mix_channel_bits
+from .mixed_weights import mix_weight_bits
 from .outliers import without_outliers
 from .tails import choose_tails
 
@@ -15,7 +16,8 @@ __all__ = [
     "calibration_mosaics",
     "choose_tails",
     "drawn_picture",
-    "mix_bits",
+    "mix_channel_bits",
+    "mix_weight_bits",
     "synthetic_mosaics",
     "without_outliers",
 ]

@@ -20,19 +20,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.numerics import QuantizedWeights, quantize_weights
-from daq_deploy.numerics.rounding import round_with_compensation
-from daq_deploy.numerics.statistics import Float64Array
 from daq_deploy.numerics.steps import TINY
-from daq_deploy.passes.graph import float_constant
 from daq_deploy.passes.plan import LayerReport
 
 from .calibration import CalibratedLayer, Calibration, quantized_map
+from .layer_weights import rounding
 from .lockstep import Array, NodeExecutor, Stream
-from .moments import Moments, moments
-
-MOST_READ = 2304
-"""Weights that read more values an output (256 channels of 3x3) are rounded to the nearest: moments grow as the square."""
 
 RIDGES = (0.03, 3.0)
 """Weak and strong pull of the least squares answer to the float weights, as fractions of the mean power of what is read."""
@@ -113,37 +106,13 @@ def _with_pull(
         quantized_input = quantized_map(quantized_input, layer, config)
         floating.run(node)
         output_mean = np.asarray(floating.read(node.outputs[0])).mean(axis=(0, 2, 3), dtype=np.float64)
-        rounded = _rounded(node, layer, float_input, quantized_input, ridge)
-        weights = rounded.dequantize()
+        codes = rounding(node, float_input, quantized_input, ridge)(layer.weight_bits)
+        weights = codes.dequantize()
         (biasless,) = calibration.execute(node, [quantized_input, weights])
         bias = (output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)).astype(np.float32)
-        results[node] = CalibratedLayer(rounded, bias)
+        results[node] = CalibratedLayer(codes, bias)
         quantized.run(node, {0: quantized_input, 1: weights, 2: bias})
     return results
 
 
-def _rounded(
-    node: ir.Node,
-    layer: LayerReport,
-    float_input: npt.NDArray[np.float32],
-    quantized_input: npt.NDArray[np.float32],
-    ridge: float,
-) -> QuantizedWeights:
-    weight = float_constant(node.inputs[1])
-    assert weight is not None
-    rows = weight.reshape(len(weight), -1).astype(np.float64)
-    if node.attributes.get_int("group", 1) != 1 or rows.shape[1] > MOST_READ:
-        return quantize_weights(weight, layer.weight_bits, "nearest")
-    seen = moments(node, float_input, quantized_input, (weight.shape[2], weight.shape[3]))
-    target = _least_squares(rows, seen, ridge)
-    return round_with_compensation(target, seen.covariance, layer.weight_bits, weight.shape)
-
-
-def _least_squares(rows: Float64Array, seen: Moments, ridge: float) -> Float64Array:
-    """Return the weights (O, K) that answer best to what the quantized convolution reads."""
-    pull = ridge * np.diagonal(seen.covariance).mean() * np.eye(rows.shape[1])
-    answer: Float64Array = np.linalg.solve(seen.covariance + pull, (rows @ (seen.cross + pull)).T).T
-    return answer
-
-
-__all__ = ["EXPLOSION", "MOST_READ", "RIDGES", "calibrate"]
+__all__ = ["EXPLOSION", "RIDGES", "calibrate"]

@@ -122,7 +122,10 @@ ResidualScale = Annotated[
 ]
 Mixed = Annotated[
     bool,
-    typer.Option("--mixed", help="Give each channel of the feature maps its own bits, --bits on average."),
+    typer.Option(
+        "--mixed",
+        help="Give each channel of feature maps and the weights of each layer their own bits, --bits on average.",
+    ),
 ]
 TargetDrop = Annotated[
     float | None,

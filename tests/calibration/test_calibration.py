@@ -9,13 +9,15 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from networks import NETWORKS, edsr, network, picture, rlfn, run
 from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
 from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics, tails, without_outliers
+from daq_deploy.calibration.bit_budget import LEAST_BITS, MOST_BITS, WIDTHS, Claim, hand_out
 from daq_deploy.calibration.images import held_out_pictures
-from daq_deploy.calibration.mixed import LEAST_BITS, MOST_BITS
 from daq_deploy.calibration.moments import moments, unfold
 from daq_deploy.calibration.tails import TAILS, Search
 from daq_deploy.errors import ImageError, OptionError
@@ -209,6 +211,47 @@ def test_mixed_bits_keep_their_average_and_are_nearer_to_float(bits, float_path)
     assert numbers.max() <= MOST_BITS
     if bits > LEAST_BITS:
         assert mean_error(mixed.to_bytes(), edsr()) < mean_error(same.to_bytes(), edsr())
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_mixed_bits_of_weights_keep_their_average_and_are_nearer_to_float(bits, float_path):
+    # Eight bits of activations on average are eight in each channel: only weights differ.
+    config = replace(DaqConfig.of_profile("deploy", bits), activation_bits=8, edges=("head", "tail"))
+    same, mixed = (
+        quantize_graph(float_path, replace(config, mixed=mixed), calibration=quick()) for mixed in (False, True)
+    )
+    body = [layer for layer in mixed.layers if layer.role in ("body", "closing", "upsampler")]
+    sizes = [np.prod(layer.weight_shape) for layer in body]
+    average = np.average([layer.weight_bits for layer in body], weights=sizes)
+    assert bits - 0.5 < average <= bits
+    if bits > LEAST_BITS:
+        assert len({layer.weight_bits for layer in body}) > 1
+        assert mean_error(mixed.to_bytes(), edsr()) < mean_error(same.to_bytes(), edsr())
+    for layer in mixed.layers:
+        if layer in body:
+            codes = mixed.calibrated[layer.name].weights.codes
+            assert -(2 ** (layer.weight_bits - 1)) <= codes.min() <= codes.max() < 2 ** (layer.weight_bits - 1)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 1000), min_size=1, max_size=8),
+    average=st.integers(LEAST_BITS, MOST_BITS),
+    seed=st.integers(0, 1000),
+)
+def test_bits_are_handed_out_within_the_budget_and_never_worse_than_the_same_for_all(sizes, average, seed):
+    generator = np.random.default_rng(seed)
+    claims = [Claim(size, generator.lognormal(size=3) * 4.0 ** -np.arange(len(WIDTHS))[:, None]) for size in sizes]
+    bits = hand_out(claims, average)
+    assert all(LEAST_BITS <= number <= MOST_BITS for some in bits for number in some)
+    given_out = sum(claim.values * sum(some) for claim, some in zip(claims, bits, strict=True))
+    assert given_out <= average * sum(3 * size for size in sizes)
+    if len(set(sizes)) == 1:
+        costs = sum(
+            claim.costs[number - LEAST_BITS, unit]
+            for claim, some in zip(claims, bits, strict=True)
+            for unit, number in enumerate(some)
+        )
+        assert costs <= sum(claim.costs[average - LEAST_BITS].sum() for claim in claims) * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("inline", [False, True])

@@ -47,11 +47,12 @@ def trained_network(module: nn.Module, value_range: float, res_scale: float, con
     """A network whose weights, steps and tails have left where they started."""
     module = fold_batch_norm(module)
     graph = float_graph(module, value_range)
+    nearest = replace(config, weight_rule="nearest")  # takes less time; but bits of weights are mixed by `deploy` alone
     network = TrainableNetwork.of(
         module,
         graph,
-        quantize(graph, replace(config, weight_rule="nearest")),
-        replace(config, weight_rule="nearest"),
+        quantize(graph, config if config.mixed else nearest),
+        nearest,
         {"value_range": value_range, "res_scale": res_scale},
     )
     generator = torch.Generator().manual_seed(1)
@@ -101,10 +102,11 @@ def test_the_network_that_ships(bits: int, tmp_path: Path) -> None:
 def test_mixed_bits_are_kept(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = EDSR(2, n_resblocks=2, n_feats=8).eval()
-    config = replace(DaqConfig.of_profile("deploy", 4), mixed=True)
+    config = replace(DaqConfig.of_profile("deploy", 4), mixed=True, edges=("head",))
     compare(module, 255.0, 1.0, config, tmp_path / "network.pt")
     trained = load_checkpoint(tmp_path / "network.pt").trained
     assert any(len(set(layer.channel_bits or (4,))) > 1 for layer in trained.layers)
+    assert len({layer.weight_bits for layer in trained.layers if layer.role != "head"}) > 1
 
 
 def test_real_networks(shared_data: Path, tmp_path: Path) -> None:
