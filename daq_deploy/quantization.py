@@ -147,11 +147,8 @@ def _calibrate(
         if config.mixed:
             raise OptionError("mixed bits are found by running the network on pictures: give a calibration")
         return plan, {}
-    images, held_out = (
-        without_outliers(model.graph, _input(model, pictures), calibration.execute)
-        for pictures in (calibration.images, calibration.held_out)
-    )
-    scaled = replace(calibration, images=images, held_out=held_out)
+    images = without_outliers(model.graph, _input(model, calibration.images), calibration.execute)
+    scaled = replace(calibration, images=images)
     model.metadata_props["daq.calibration"] = hashlib.sha256(images.tobytes()).hexdigest()
     if config.range_rule == "deploy":
         plan = choose_tails(model.graph, plan, config, scaled)
@@ -159,7 +156,10 @@ def _calibrate(
         plan = mix_channel_bits(model.graph, plan, config, scaled)
         if config.weight_rule == "deploy":
             plan = mix_weight_bits(model.graph, plan, config, scaled)
-    return plan, calibrate(model.graph, plan, config, scaled) if config.weight_rule == "deploy" else {}
+    if config.weight_rule != "deploy":
+        return plan, {}
+    held_out = without_outliers(model.graph, _input(model, calibration.held_out), calibration.execute)
+    return plan, calibrate(model.graph, plan, config, replace(scaled, held_out=held_out))
 
 
 def _input(model: ir.Model, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

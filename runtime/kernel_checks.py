@@ -131,6 +131,7 @@ def _conv(planar: bool) -> str:
             "blocksize": 1,
             "mode": "CRD",
             "statistics": 1,
+            "positives": 1,
             "exact": int(exact),
         }
         inputs: dict[str, Array] = {

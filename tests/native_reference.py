@@ -52,7 +52,12 @@ def statistics_of(native: Array, channels: int) -> Array:
 def stored(planar: Array, attributes: Attributes) -> list[Array]:
     """A native map of values, and its statistics where they are asked for."""
     native = to_map(planar, attributes.get("storage", np.float16))
-    return [native, statistics_of(native, planar.shape[1]) if attributes["statistics"] else np.zeros(0)]
+    if not attributes["statistics"]:
+        return [native, np.zeros(0)]
+    statistics = statistics_of(native, planar.shape[1])
+    if not attributes.get("positives", 1):  # a Conv counts them where they are read
+        statistics[:, 1] = 0
+    return [native, statistics]
 
 
 def convolve(planar: Array, weight: Array, bias: Array, attributes: Attributes) -> Array:

@@ -47,14 +47,14 @@ def calibrate(
     explode on others. Where it errs much more on those, a strong pull is tried too.
     """
     weak_pull, strong_pull = RIDGES
-    weak = _with_pull(graph, plan, config, calibration, weak_pull)
+    weak = _with_pull(graph, plan, config, calibration, weak_pull, "Rounding weights")
     seen, unseen = (
         _error(graph, plan, config, calibration.execute, pictures, weak)
         for pictures in (calibration.images, calibration.held_out)
     )
     if unseen <= EXPLOSION * seen:
         return weak
-    strong = _with_pull(graph, plan, config, calibration, strong_pull)
+    strong = _with_pull(graph, plan, config, calibration, strong_pull, "Rounding weights again")
     strong_error = _error(graph, plan, config, calibration.execute, calibration.held_out, strong)
     return strong if unseen > EXPLOSION * strong_error else weak
 
@@ -90,6 +90,7 @@ def _with_pull(
     config: DaqConfig,
     calibration: Calibration,
     ridge: float,
+    title: str,
 ) -> dict[ir.Node, CalibratedLayer]:
     floating, quantized = (Stream(graph, calibration.images, calibration.execute) for _ in range(2))
     results: dict[ir.Node, CalibratedLayer] = {}
@@ -99,7 +100,7 @@ def _with_pull(
             floating.run(node)
             quantized.run(node)
             continue
-        calibration.progress("Rounding weights", len(results) / len(plan))
+        calibration.progress(title, len(results) / len(plan))
         float_input, quantized_input = (
             np.asarray(stream.read(node.inputs[0]), dtype=np.float32) for stream in (floating, quantized)
         )

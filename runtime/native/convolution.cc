@@ -161,7 +161,7 @@ void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const
   parallel(bands, [&](int64_t index) {
     const auto band = bands_.take();
     BandStatistics* gathered = run.statistics == nullptr ? nullptr : &(*statistics)[static_cast<size_t>(index)];
-    if (gathered != nullptr) gathered->begin(padded_outputs_);
+    if (gathered != nullptr) gathered->begin(padded_outputs_, parameters_.counts_positives);
     run_band(run, *folded, index * rows, std::min(height, (index + 1) * rows), *band, gathered);
     kernels_.leave();
   });

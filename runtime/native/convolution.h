@@ -25,6 +25,7 @@ struct ConvolutionParameters {
   bool depth_first;  // DepthToSpace mode DCR
   bool planar;       // output is float32 (N, C, H, W)
   bool exact;
+  bool counts_positives;  // among the statistics
 };
 
 struct ConvolutionWeights {

@@ -75,7 +75,7 @@ struct Epilogue {
 // Statistics of a row of values, of padded channels: sums are of the distances from `pivot`.
 struct RowStatistics {
   float* pivot;
-  float* positives;
+  float* positives;  // or null: nobody reads how many there are
   float* total;
   float* total_squares;
   float* minimum;

@@ -26,7 +26,7 @@ void run_bands(const MapSize& size, double* statistics, const Parallel& parallel
   std::vector<BandStatistics> gathered(statistics == nullptr ? 0 : static_cast<size_t>(bands));
   parallel(bands, [&](int64_t band) {
     BandStatistics* own = statistics == nullptr ? nullptr : &gathered[static_cast<size_t>(band)];
-    if (own != nullptr) own->begin(size.padded());
+    if (own != nullptr) own->begin(size.padded(), true);
     work(band * rows, std::min(size.height, (band + 1) * rows), own);
   });
   if (statistics != nullptr) {

@@ -218,6 +218,7 @@ QuantizedConvolution::QuantizedConvolution(const ort::Attributes& attributes, bo
   parameters_.depth_first = attributes.string("mode") == "DCR";
   parameters_.planar = planar;
   statistics_ = !planar && attributes.integer("statistics") != 0;
+  parameters_.counts_positives = !planar && attributes.integer("positives") != 0;
   parameters_.exact = attributes.integer("exact") != 0;
   mid_rise_ = attributes.integer("mid_rise") != 0;
 }

@@ -12,7 +12,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 }  // namespace
 
-void BandStatistics::begin(int64_t padded_channels) {
+void BandStatistics::begin(int64_t padded_channels, bool counts_positives) {
   channels_ = padded_channels;
   const auto size = static_cast<size_t>(channels_);
   values_.assign(size * kStatistics, 0.0f);
@@ -21,7 +21,7 @@ void BandStatistics::begin(int64_t padded_channels) {
   std::fill_n(totals_.begin() + kMaximum * channels_, channels_, -kInfinity);
   float* values = values_.data();
   row_ = {values,
-          values + kPositives * channels_,
+          counts_positives ? values + kPositives * channels_ : nullptr,
           values + kTotal * channels_,
           values + kTotalSquares * channels_,
           values + kMinimum * channels_,
@@ -29,7 +29,7 @@ void BandStatistics::begin(int64_t padded_channels) {
 }
 
 void BandStatistics::begin_row() {
-  std::fill(row_.positives, row_.minimum, 0.0f);
+  std::fill(values_.data() + kPositives * channels_, row_.minimum, 0.0f);
   std::fill(row_.minimum, row_.maximum, kFloatInfinity);
   std::fill(row_.maximum, row_.maximum + channels_, -kFloatInfinity);
 }
@@ -39,7 +39,7 @@ void BandStatistics::end_row(int64_t count) {
   const auto number = static_cast<double>(count);
   for (int64_t c = 0; c < channels_; ++c) {
     const double pivot = row_.pivot[c], distance = row_.total[c];
-    totals[kPositives * channels_ + c] += row_.positives[c];
+    totals[kPositives * channels_ + c] += values_[static_cast<size_t>(kPositives * channels_ + c)];
     totals[kTotal * channels_ + c] += distance + number * pivot;
     totals[kTotalSquares * channels_ + c] += row_.total_squares[c] + pivot * (2 * distance + number * pivot);
     double& minimum = totals[kMinimum * channels_ + c];

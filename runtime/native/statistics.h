@@ -14,7 +14,7 @@ constexpr int kStatistics = 6;  // count, positives, total, total_squares, minim
 // Totals of one band of rows. What it holds depends on the picture alone, never on the number of threads.
 class BandStatistics {
  public:
-  void begin(int64_t padded_channels);
+  void begin(int64_t padded_channels, bool counts_positives);
   // A row: begin_row, `finish` with row(), end_row with the number of values a channel.
   void begin_row();
   void end_row(int64_t count);

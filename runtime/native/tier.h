@@ -250,10 +250,11 @@ inline void finish_sums(const Epilogue& epilogue, const Finish& run, Sums sums_o
   const Lanes valid = lanes_load(epilogue.valid + run.channel);
   const Lanes most = lanes_set(kLargestHalf), least = lanes_set(-kLargestHalf);
   const RowStatistics* statistics = run.statistics;
+  const bool counts_positives = statistics != nullptr && statistics->positives != nullptr;
   Lanes pivot{}, positives{}, total{}, squares{}, minimum{}, maximum{};
+  if (counts_positives) positives = lanes_load(statistics->positives + run.channel);
   if (statistics != nullptr) {
     pivot = lanes_load(statistics->pivot + run.channel);
-    positives = lanes_load(statistics->positives + run.channel);
     total = lanes_load(statistics->total + run.channel);
     squares = lanes_load(statistics->total_squares + run.channel);
     minimum = lanes_load(statistics->minimum + run.channel);
@@ -281,14 +282,14 @@ inline void finish_sums(const Epilogue& epilogue, const Finish& run, Sums sums_o
       lanes_store(statistics->pivot + run.channel, pivot);
     }
     const Lanes distance = value - pivot;
-    positives = positives + lanes_one_where_positive(value);
+    if (counts_positives) positives = positives + lanes_one_where_positive(value);
     total = total + distance;
     squares = lanes_fma(distance, distance, squares);
     minimum = lanes_min(value, minimum);
     maximum = lanes_max(value, maximum);
   }
+  if (counts_positives) lanes_store(statistics->positives + run.channel, positives);
   if (statistics != nullptr) {
-    lanes_store(statistics->positives + run.channel, positives);
     lanes_store(statistics->total + run.channel, total);
     lanes_store(statistics->total_squares + run.channel, squares);
     lanes_store(statistics->minimum + run.channel, minimum);

@@ -78,6 +78,14 @@ def test_the_strong_pull_is_taken_where_the_weak_one_explodes(explosion, taken, 
     assert quantize_graph(float_path, DaqConfig(), calibration=quick()).to_bytes() != chosen
 
 
+def test_progress_says_that_weights_are_rounded_a_second_time(float_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("daq_deploy.calibration.calibrate"), "EXPLOSION", 0.0)
+    seen: list[str] = []
+    calibration = replace(quick(), progress=lambda title, share: seen.append(title))
+    quantize_graph(float_path, DaqConfig(range_rule="paper"), calibration=calibration)
+    assert list(dict.fromkeys(seen)) == ["Rounding weights", "Rounding weights again"]
+
+
 def test_patches_are_cut_from_every_picture_that_is_large_enough(tmp_path):
     for index, side in enumerate((100, 120, 20)):
         Image.fromarray(np.full((side, side, 3), 50 * (index + 1), np.uint8)).save(tmp_path / f"{index}.png")

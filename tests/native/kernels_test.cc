@@ -114,14 +114,14 @@ Expected finish(Expected sum, Activation activation, double slope, Operand opera
 
 // Statistics (6, channels) of a stored native map are those of its values.
 bool statistics_agree(const std::vector<double>& statistics, const std::vector<uint16_t>& map, int64_t pixels,
-                      int64_t channels) {
+                      int64_t channels, bool counts_positives = true) {
   const int64_t padded = daq::round_up(channels, daq::kBlock);
   for (int64_t c = 0; c < channels; ++c) {
     double found[6] = {static_cast<double>(pixels), 0, 0, 0, INFINITY, -INFINITY};
     double magnitude = 0;
     for (int64_t p = 0; p < pixels; ++p) {
       const double value = from_half(map[index(p * padded + c)]);
-      found[1] += value > 0;
+      found[1] += counts_positives && value > 0;
       found[2] += value;
       found[3] += value * value;
       found[4] = std::min(found[4], value);
@@ -196,6 +196,7 @@ bool test_convolution(const daq::Kernels& kernels) {
   parameters.depth_first = coin();
   parameters.planar = whole(0, 3) == 0;
   const bool wanted = !parameters.planar && coin();  // statistics
+  parameters.counts_positives = coin();
   parameters.exact = coin();
   parameters.activation = static_cast<Activation>(whole(0, 4));
   parameters.operand = parameters.blocksize > 1 || parameters.planar ? Operand::none : static_cast<Operand>(whole(0, 2));
@@ -314,7 +315,8 @@ bool test_convolution(const daq::Kernels& kernels) {
   }
   if (!parameters.planar) good = check(padding_is_zero(half, pixels, channels), "padding channels are not zero") && good;
   if (wanted) {
-    good = check(statistics_agree(statistics, half, pixels, channels), "statistics are not those of the values") && good;
+    good = check(statistics_agree(statistics, half, pixels, channels, parameters.counts_positives),
+                 "statistics are not those of the values") && good;
   }
   if (!good) {
     std::printf("  sources %d, inputs %d, outputs %d, kernel %dx%d, strides %d %d, dilations %d %d, pads %d %d %d %d, input "

@@ -12,72 +12,27 @@ import onnx.helper
 import onnx.numpy_helper
 import onnx_ir as ir
 import pytest
+from native_graphs import (
+    assert_equal_but_for_ties,
+    attributes,
+    body,
+    daq,
+    fused,
+    fusion_of,
+    kinds,
+    of_bits,
+    signal_to_noise,
+    the,
+    the_first,
+)
 from native_reference import evaluate
-from networks import NETWORKS, PAD, edsr, fsrcnn, network, picture, rcan, rlfn, run
+from networks import NETWORKS, PAD, edsr, fsrcnn, picture, run
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.passes.native import METADATA_KEY, FuseNative, Fusion
 from daq_deploy.quantization import quantize
 
-NEAREST = DaqConfig(weight_rule="nearest")
 REAL = ("edsr_f64b5_x2", "rfdn_x4", "rlfn_x4", "srresnet_x4")
-
-
-def of_bits(bits: int, **options: object) -> DaqConfig:
-    return replace(NEAREST, weight_bits=bits, activation_bits=bits, **options)
-
-
-def daq(model: onnx.ModelProto, config: DaqConfig = NEAREST, inline: bool = False) -> ir.Model:
-    return quantize(ir.from_proto(model), config, inline=inline).model
-
-
-def fused(model: ir.Model) -> onnx.ModelProto:
-    copy = model.clone()
-    assert FuseNative()(copy).modified is True
-    proto = ir.to_proto(copy)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
-
-
-def fusion_of(proto: onnx.ModelProto) -> Fusion:
-    return Fusion.from_json({entry.key: entry.value for entry in proto.metadata_props}[METADATA_KEY])
-
-
-def kinds(proto: onnx.ModelProto, domain: str | None = None) -> list[str]:
-    return [node.op_type for node in proto.graph.node if domain is None or node.domain == domain]
-
-
-def attributes(node: onnx.NodeProto) -> dict[str, object]:
-    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-
-
-def the(proto: onnx.ModelProto, kind: str) -> onnx.NodeProto:
-    (node,) = (node for node in proto.graph.node if node.op_type == kind)
-    return node
-
-
-def signal_to_noise(found: np.ndarray, truth: np.ndarray) -> float:
-    noise = np.square(found.astype(np.float64) - truth).sum()
-    return float(10 * np.log10(np.square(truth.astype(np.float64)).sum() / max(noise, 1e-300)))
-
-
-def assert_equal_but_for_ties(model: ir.Model, image: np.ndarray, least: float = 50.0) -> onnx.ModelProto:
-    """Maps in float32 leave no difference but codes on a rounding boundary, which small pictures hardly have."""
-    proto = fused(model)
-    output = proto.graph.output[0].name
-    found = evaluate(proto, image, storage=np.float32)[output]
-    truth = run(ir.to_proto(model), image, "DISABLE_ALL")
-    assert found.shape == truth.shape
-    assert signal_to_noise(found, truth) > least
-    return proto
-
-
-def body(text: str, **shapes: object) -> onnx.ModelProto:
-    """A network whose head and tail are around `text`, from `h` to `e`, 8 channels both."""
-    return network(
-        f"h = Conv{PAD}(x, head_weight) {text} y = Conv{PAD}(e, tail_weight)",
-        head_weight=(8, 3, 3, 3), tail_weight=(3, 8, 3, 3), **shapes,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -132,10 +87,6 @@ def test_pictures_of_a_batch_have_their_own_ranges():
     assert values[the_first(proto, "Range").output[0]].shape == (2, 8)
     truth = run(ir.to_proto(model), images, "DISABLE_ALL")
     assert signal_to_noise(values["y"], truth) > 60
-
-
-def the_first(proto: onnx.ModelProto, kind: str) -> onnx.NodeProto:
-    return next(node for node in proto.graph.node if node.op_type == kind)
 
 
 def test_mixed_bits_are_one_a_channel():
@@ -201,155 +152,6 @@ def test_convolutions_that_are_left_keep_their_blocks():
     assert [function.name for function in proto.functions] == ["ChannelRange"]
 
 
-@pytest.mark.parametrize(
-    ("text", "shapes", "expected"),
-    [
-        (f"c = Conv{PAD}(h, c_weight) e = Relu(c)", {}, {"activation": b"relu", "operand": b"none"}),
-        (f"c = Conv{PAD}(h, c_weight) e = Add(c, h)", {}, {"activation": b"none", "operand": b"add"}),
-        (f"c = Conv{PAD}(h, c_weight) e = Mul(h, c)", {}, {"operand": b"multiply"}),
-        (
-            f"c = Conv{PAD}(h, c_weight) s = Add(c, h) e = LeakyRelu<alpha = 0.2>(s)", {},
-            {"activation": b"slope", "operand": b"add", "operand_first": 1},
-        ),
-        (
-            f"c = Conv{PAD}(h, c_weight) s = Sigmoid(c) e = Mul(h, s)", {},
-            {"activation": b"sigmoid", "operand": b"multiply", "operand_first": 0},
-        ),
-        (f"c = Conv{PAD}(h, c_weight) e = Tanh(c)", {}, {"activation": b"tanh"}),
-        (
-            f"c = Conv{PAD}(h, c_weight) p = PRelu(c, slope) e = Add(p, h)",
-            {"slope": np.linspace(-0.5, 0.5, 8, dtype=np.float32).reshape(8, 1, 1)},
-            {"activation": b"slope", "operand": b"add", "operand_first": 0},
-        ),
-        ('c = Conv<auto_pad = "SAME_LOWER">(h, c_weight) e = Relu(c)', {}, {"pads": [1, 1, 1, 1]}),
-        ('c = Conv<auto_pad = "SAME_UPPER">(h, c_weight) e = Relu(c)', {"c_weight": (8, 8, 2, 4)}, {"pads": [0, 1, 1, 2]}),
-        ('c = Conv<auto_pad = "SAME_LOWER">(h, c_weight) e = Relu(c)', {"c_weight": (8, 8, 2, 4)}, {"pads": [1, 2, 0, 1]}),
-        ('c = Conv<auto_pad = "VALID", strides = [2, 1]>(h, c_weight) e = Relu(c)', {}, {"pads": [0] * 4, "strides": [2, 1]}),
-    ],
-)  # fmt: skip
-def test_what_follows_a_convolution_is_part_of_it(text, shapes, expected):
-    model = daq(body(text, **({"c_weight": (8, 8, 3, 3)} | shapes)))
-    proto = assert_equal_but_for_ties(model, picture(9, 11) / 255)  # products of larger maps would saturate
-    assert kinds(proto) == ["FloatConv", "Range", "Conv", "Range", "PlanarConv"]
-    found = attributes(the(proto, "Conv"))
-    assert {name: found[name] for name in expected} == expected
-
-
-@pytest.mark.parametrize("mode", ["CRD", "DCR"])
-@pytest.mark.parametrize("slope", [np.float32(0.1), np.array([0.1, 0.9], np.float32).reshape(1, 2, 1, 1)])
-def test_depth_to_space_and_an_activation_of_its_channels_are_part_of_a_convolution(mode, slope):
-    model = daq(
-        network(
-            f"""h = Conv{PAD}(x, head_weight) c = Conv{PAD}(h, up_weight)
-            d = DepthToSpace<blocksize = 2, mode = "{mode}">(c) p = PRelu(d, slope) y = Conv{PAD}(p, tail_weight)""",
-            head_weight=(4, 3, 3, 3), up_weight=(8, 4, 3, 3), tail_weight=(3, 2, 3, 3), slope=slope,
-        )
-    )  # fmt: skip
-    proto = assert_equal_but_for_ties(model, picture(7, 9))
-    assert kinds(proto) == ["FloatConv", "Range", "Conv", "Range", "PlanarConv"]
-    assert attributes(the(proto, "Conv"))["mode"] == mode.encode()
-
-
-def test_depth_to_space_behind_an_operand_stays_onnx_runtimes():
-    model = daq(
-        network(
-            f"""h = Conv{PAD}(x, head_weight) c = Conv{PAD}(h, up_weight) s = Add(c, h)
-            d = DepthToSpace<blocksize = 2>(s) y = Conv{PAD}(d, tail_weight)""",
-            head_weight=(8, 3, 3, 3), up_weight=(8, 8, 3, 3), tail_weight=(3, 2, 3, 3),
-        )
-    )  # fmt: skip
-    proto = assert_equal_but_for_ties(model, picture(7, 9))
-    assert kinds(proto, "") == ["DepthToSpace"]
-    assert kinds(proto).count("ToNative") == 1
-
-
-def test_concat_split_and_slice_of_channels_copy_nothing():
-    model = daq(
-        body(
-            f"""a = Conv{PAD}(h, a_weight) l, r = Split<axis = 1>(a, sizes) b = Conv{PAD}(r, b_weight)
-            s = Slice(h, start, end, axis) c = Concat<axis = 1>(l, b, s, h) d = Conv(c, d_weight)
-            e = Relu(d)""",
-            a_weight=(9, 8, 3, 3), b_weight=(5, 6, 3, 3), d_weight=(8, 19, 1, 1), sizes=np.array([3, 6]),
-            start=np.array([-4]), end=np.array([-1]), axis=np.array([1]),
-        )
-    )  # fmt: skip
-    proto = assert_equal_but_for_ties(model, picture(7, 9))
-    assert not kinds(proto, "")
-    reader = next(node for node in proto.graph.node if attributes(node).get("channels") == [3, 5, 3, 8])
-    assert attributes(reader)["first_channel"] == [0, 0, 4, 0]
-
-
-def test_channels_of_several_maps_are_gathered_where_an_operator_needs_them():
-    model = daq(
-        body(
-            f"""a = Conv{PAD}(h, a_weight) b = Conv{PAD}(h, b_weight) c = Concat<axis = 1>(a, b) d = Conv{PAD}(c, d_weight)
-            e = Add(d, c)""",
-            a_weight=(3, 8, 3, 3), b_weight=(5, 8, 3, 3), d_weight=(8, 8, 3, 3),
-        )
-    )  # fmt: skip
-    proto = assert_equal_but_for_ties(model, picture(7, 9))
-    assert kinds(proto, "") == ["Concat"]
-    assert kinds(proto).count("ToPlanar") == 2
-
-
-def test_an_operand_that_is_broadcast_stays_onnx_runtimes():
-    proto = assert_equal_but_for_ties(daq(rcan()), picture(8, 9))
-    (gated,) = (node for node in proto.graph.node if node.op_type == "Mul")
-    assert gated.domain == ""
-    assert "multiply" not in {attributes(node).get("operand", b"").decode() for node in proto.graph.node}
-
-
-def test_a_value_added_to_itself_is_not_fused_into_its_convolution():
-    proto = assert_equal_but_for_ties(
-        daq(body(f"c = Conv{PAD}(h, c_weight) e = Add(c, c)", c_weight=(8, 8, 3, 3))), picture(8, 9)
-    )
-    assert "Add" in kinds(proto, "")
-
-
-def test_two_convolutions_that_are_added_become_two_nodes():
-    text = f"c = Conv{PAD}(h, c_weight) d = Conv{PAD}(h, d_weight) e = Add(c, d)"
-    proto = assert_equal_but_for_ties(daq(body(text, c_weight=(8, 8, 3, 3), d_weight=(8, 8, 3, 3))), picture(8, 9))
-    assert sorted(kinds(proto)) == ["Conv", "Conv", "FloatConv", "PlanarConv", "Range", "Range"]
-
-
-def test_elementwise_operators_between_native_maps_stay_native():
-    text = f"""c = Conv{PAD}(h, c_weight) d = Conv{PAD}(c, d_weight) s = Add(c, d) n = Mul(c, h) m = LeakyRelu<alpha = 0.3>(n)
-    e = Add(s, m)"""
-    proto = assert_equal_but_for_ties(
-        daq(body(text, c_weight=(8, 8, 3, 3), d_weight=(8, 8, 3, 3))), picture(8, 9) / 255
-    )
-    assert not kinds(proto, "")
-    assert kinds(proto).count("Elementwise") == 2
-
-
-def test_a_value_is_converted_once_for_all_readers():
-    text = f"""c = Conv{PAD}(h, c_weight) p = MaxPool{PAD[:-1]}, kernel_shape = [3, 3]>(c)
-    q = AveragePool{PAD[:-1]}, kernel_shape = [3, 3]>(c) d = Conv{PAD}(p, d_weight) f = Add(p, d) g = Add(q, f)
-    e = Add(g, c)"""
-    proto = assert_equal_but_for_ties(daq(body(text, c_weight=(8, 8, 3, 3), d_weight=(8, 8, 3, 3))), picture(8, 9))
-    assert kinds(proto).count("ToPlanar") == 1
-    assert kinds(proto).count("ToNative") == 2
-
-
-def test_a_native_map_that_is_an_output_is_converted_under_its_name():
-    model = daq(edsr())
-    middle = next(value for node in model.graph for value in node.outputs if value.name == "s1")
-    middle.type = ir.TensorType(ir.DataType.FLOAT)
-    middle.shape = ir.Shape([1, 8, None, None])
-    model.graph.outputs.append(middle)
-    proto = fused(model)
-    assert [output.name for output in proto.graph.output] == ["y", "s1"]
-    assert evaluate(proto, picture(8, 9))["s1"].shape == (1, 8, 8, 9)
-
-
-def test_the_shape_of_a_native_map_needs_no_conversion():
-    proto = assert_equal_but_for_ties(daq(rlfn()), picture(20, 24), 25.0)
-    shapes = [node for node in proto.graph.node if node.op_type == "Shape"]
-    producers = {name: node for node in proto.graph.node for name in node.output}
-    assert "daq.native" in {producers[node.input[0]].domain for node in shapes}
-    assert "ToPlanar" not in kinds(proto)
-
-
 def test_statistics_are_asked_for_where_a_range_reads_them():
     proto = fused(daq(edsr()))
     read = {name for node in proto.graph.node if node.op_type == "Range" for name in node.input}
@@ -357,6 +159,16 @@ def test_statistics_are_asked_for_where_a_range_reads_them():
         if "statistics" in attributes(node):
             assert attributes(node)["statistics"] == int(node.output[1] in read)
     assert 0 in [attributes(node).get("statistics") for node in proto.graph.node if node.op_type == "Conv"] or read
+
+
+def test_positives_are_counted_where_a_map_cannot_be_negative():
+    proto = fused(daq(edsr()))
+    ranges = [node for node in proto.graph.node if node.op_type == "Range"]
+    read = {name for node in ranges if not attributes(node)["signed"] for name in node.input}
+    found = [
+        (attributes(node)["positives"], node.output[1] in read) for node in proto.graph.node if node.op_type == "Conv"
+    ]
+    assert set(found) == {(0, False), (1, True)}
 
 
 def test_layers_of_many_bits_are_exact_where_coarser_ones_do_not_hide_it():

@@ -52,10 +52,19 @@ class FuseNative(ir.passes.InPlacePass):
             finish()(model)
         for node in model.graph:
             if node.domain == NATIVE_DOMAIN and "statistics" in node.attributes:
-                node.attributes["statistics"] = ir.AttrInt64("statistics", int(bool(node.outputs[1].uses())))
+                _ask_for_statistics(node)
         model.opset_imports[NATIVE_DOMAIN] = NATIVE_VERSION
         model.metadata_props[METADATA_KEY] = fusion.report.to_json()
         return ir.passes.PassResult(model, modified=True)
+
+
+def _ask_for_statistics(node: ir.Node) -> None:
+    """Ask a node for the statistics that ranges read: none, or all, positives only where a map cannot be negative."""
+    ranges = [use.node for use in node.outputs[1].uses()]
+    node.attributes["statistics"] = ir.AttrInt64("statistics", int(bool(ranges)))
+    if "positives" in node.attributes:
+        counted = any(not reader.attributes.get_int("signed") for reader in ranges)
+        node.attributes["positives"] = ir.AttrInt64("positives", int(counted))
 
 
 class _Fusion:

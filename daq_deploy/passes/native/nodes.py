@@ -110,7 +110,7 @@ class NodeBuilder:
     def convolution(self, before: ir.Node, wanted: QuantizedConvolution) -> NativeMap:
         """Add a quantized convolution whose output is a native map."""
         inputs, attributes = self._quantized(wanted)
-        node = self._add(before, "Conv", inputs, attributes | {"statistics": 0}, wanted.name, 2)
+        node = self._add(before, "Conv", inputs, attributes | {"statistics": 0, "positives": 0}, wanted.name, 2)
         return _map(node, wanted.epilogue.value, wanted.convolution.channels // wanted.epilogue.blocksize**2)
 
     def planar_convolution(self, before: ir.Node, wanted: QuantizedConvolution) -> ir.Value:

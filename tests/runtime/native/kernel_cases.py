@@ -78,7 +78,9 @@ def check_close(found: Array, expected: Array, allowed: Array | float, what: str
         raise Wrong(f"{what} is {found[place]} at {[int(index) for index in place]}, not {expected[place]}")
 
 
-def check_map(found: Array, expected: Array, error: Array | float, statistics: Array, wanted: int) -> None:
+def check_map(
+    found: Array, expected: Array, error: Array | float, statistics: Array, wanted: int, positives: int = 1
+) -> None:
     """Compare a native map with values (N, C, H, W), and its statistics with those of what it holds."""
     channels = expected.shape[1]
     if found.dtype != np.float16 or found.shape[3] != padded(channels):
@@ -93,6 +95,7 @@ def check_map(found: Array, expected: Array, error: Array | float, statistics: A
             raise Wrong(f"statistics that nobody asked for have shape {statistics.shape}")
         return
     truth = statistics_of(found, channels)
+    truth[:, 1] *= positives
     magnitude = np.ones_like(truth)
     pixels = found.shape[1] * found.shape[2]
     magnitude[:, 2], magnitude[:, 3] = (
@@ -147,7 +150,7 @@ def conv(generator: np.random.Generator) -> None:
         "blocksize": blocksize, "mode": str(generator.choice(["CRD", "DCR"])), "exact": exact,
     }  # fmt: skip
     if not planar:
-        attributes["statistics"] = int(generator.integers(2))
+        attributes |= {"statistics": int(generator.integers(2)), "positives": int(generator.integers(2))}
     ranges = (images if generator.random() < 0.5 else 1, inputs)
     step = (10.0 ** generator.uniform(-3, 1, ranges)).astype(np.float32)
     lo = (step * generator.uniform(-20, 3, ranges)).astype(np.float32)
@@ -193,7 +196,7 @@ def conv(generator: np.random.Generator) -> None:
     if planar:
         check_close(found[0], expected, error, "the planar map")
     else:
-        check_map(found[0], expected, error, found[1], attributes["statistics"])
+        check_map(found[0], expected, error, found[1], attributes["statistics"], attributes["positives"])
 
 
 def folding_error(attributes: Attributes, arrays: Mapping[str, Array], last: Array) -> Array:

@@ -1,0 +1,167 @@
+"""Fusing: what follows a convolution, what moves channels, and borders between native maps and ONNX Runtime's."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from native_graphs import (
+    assert_equal_but_for_ties,
+    attributes,
+    body,
+    daq,
+    fused,
+    kinds,
+    the,
+)
+from native_reference import evaluate
+from networks import PAD, edsr, network, picture, rcan, rlfn
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "expected"),
+    [
+        (f"c = Conv{PAD}(h, c_weight) e = Relu(c)", {}, {"activation": b"relu", "operand": b"none"}),
+        (f"c = Conv{PAD}(h, c_weight) e = Add(c, h)", {}, {"activation": b"none", "operand": b"add"}),
+        (f"c = Conv{PAD}(h, c_weight) e = Mul(h, c)", {}, {"operand": b"multiply"}),
+        (
+            f"c = Conv{PAD}(h, c_weight) s = Add(c, h) e = LeakyRelu<alpha = 0.2>(s)", {},
+            {"activation": b"slope", "operand": b"add", "operand_first": 1},
+        ),
+        (
+            f"c = Conv{PAD}(h, c_weight) s = Sigmoid(c) e = Mul(h, s)", {},
+            {"activation": b"sigmoid", "operand": b"multiply", "operand_first": 0},
+        ),
+        (f"c = Conv{PAD}(h, c_weight) e = Tanh(c)", {}, {"activation": b"tanh"}),
+        (
+            f"c = Conv{PAD}(h, c_weight) p = PRelu(c, slope) e = Add(p, h)",
+            {"slope": np.linspace(-0.5, 0.5, 8, dtype=np.float32).reshape(8, 1, 1)},
+            {"activation": b"slope", "operand": b"add", "operand_first": 0},
+        ),
+        ('c = Conv<auto_pad = "SAME_LOWER">(h, c_weight) e = Relu(c)', {}, {"pads": [1, 1, 1, 1]}),
+        ('c = Conv<auto_pad = "SAME_UPPER">(h, c_weight) e = Relu(c)', {"c_weight": (8, 8, 2, 4)}, {"pads": [0, 1, 1, 2]}),
+        ('c = Conv<auto_pad = "SAME_LOWER">(h, c_weight) e = Relu(c)', {"c_weight": (8, 8, 2, 4)}, {"pads": [1, 2, 0, 1]}),
+        ('c = Conv<auto_pad = "VALID", strides = [2, 1]>(h, c_weight) e = Relu(c)', {}, {"pads": [0] * 4, "strides": [2, 1]}),
+    ],
+)  # fmt: skip
+def test_what_follows_a_convolution_is_part_of_it(text, shapes, expected):
+    model = daq(body(text, **({"c_weight": (8, 8, 3, 3)} | shapes)))
+    proto = assert_equal_but_for_ties(model, picture(9, 11) / 255)  # products of larger maps would saturate
+    assert kinds(proto) == ["FloatConv", "Range", "Conv", "Range", "PlanarConv"]
+    found = attributes(the(proto, "Conv"))
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("mode", ["CRD", "DCR"])
+@pytest.mark.parametrize("slope", [np.float32(0.1), np.array([0.1, 0.9], np.float32).reshape(1, 2, 1, 1)])
+def test_depth_to_space_and_an_activation_of_its_channels_are_part_of_a_convolution(mode, slope):
+    model = daq(
+        network(
+            f"""h = Conv{PAD}(x, head_weight) c = Conv{PAD}(h, up_weight)
+            d = DepthToSpace<blocksize = 2, mode = "{mode}">(c) p = PRelu(d, slope) y = Conv{PAD}(p, tail_weight)""",
+            head_weight=(4, 3, 3, 3), up_weight=(8, 4, 3, 3), tail_weight=(3, 2, 3, 3), slope=slope,
+        )
+    )  # fmt: skip
+    proto = assert_equal_but_for_ties(model, picture(7, 9))
+    assert kinds(proto) == ["FloatConv", "Range", "Conv", "Range", "PlanarConv"]
+    assert attributes(the(proto, "Conv"))["mode"] == mode.encode()
+
+
+def test_depth_to_space_behind_an_operand_stays_onnx_runtimes():
+    model = daq(
+        network(
+            f"""h = Conv{PAD}(x, head_weight) c = Conv{PAD}(h, up_weight) s = Add(c, h)
+            d = DepthToSpace<blocksize = 2>(s) y = Conv{PAD}(d, tail_weight)""",
+            head_weight=(8, 3, 3, 3), up_weight=(8, 8, 3, 3), tail_weight=(3, 2, 3, 3),
+        )
+    )  # fmt: skip
+    proto = assert_equal_but_for_ties(model, picture(7, 9))
+    assert kinds(proto, "") == ["DepthToSpace"]
+    assert kinds(proto).count("ToNative") == 1
+
+
+def test_concat_split_and_slice_of_channels_copy_nothing():
+    model = daq(
+        body(
+            f"""a = Conv{PAD}(h, a_weight) l, r = Split<axis = 1>(a, sizes) b = Conv{PAD}(r, b_weight)
+            s = Slice(h, start, end, axis) c = Concat<axis = 1>(l, b, s, h) d = Conv(c, d_weight)
+            e = Relu(d)""",
+            a_weight=(9, 8, 3, 3), b_weight=(5, 6, 3, 3), d_weight=(8, 19, 1, 1), sizes=np.array([3, 6]),
+            start=np.array([-4]), end=np.array([-1]), axis=np.array([1]),
+        )
+    )  # fmt: skip
+    proto = assert_equal_but_for_ties(model, picture(7, 9))
+    assert not kinds(proto, "")
+    reader = next(node for node in proto.graph.node if attributes(node).get("channels") == [3, 5, 3, 8])
+    assert attributes(reader)["first_channel"] == [0, 0, 4, 0]
+
+
+def test_channels_of_several_maps_are_gathered_where_an_operator_needs_them():
+    model = daq(
+        body(
+            f"""a = Conv{PAD}(h, a_weight) b = Conv{PAD}(h, b_weight) c = Concat<axis = 1>(a, b) d = Conv{PAD}(c, d_weight)
+            e = Add(d, c)""",
+            a_weight=(3, 8, 3, 3), b_weight=(5, 8, 3, 3), d_weight=(8, 8, 3, 3),
+        )
+    )  # fmt: skip
+    proto = assert_equal_but_for_ties(model, picture(7, 9))
+    assert kinds(proto, "") == ["Concat"]
+    assert kinds(proto).count("ToPlanar") == 2
+
+
+def test_an_operand_that_is_broadcast_stays_onnx_runtimes():
+    proto = assert_equal_but_for_ties(daq(rcan()), picture(8, 9))
+    (gated,) = (node for node in proto.graph.node if node.op_type == "Mul")
+    assert gated.domain == ""
+    assert "multiply" not in {attributes(node).get("operand", b"").decode() for node in proto.graph.node}
+
+
+def test_a_value_added_to_itself_is_not_fused_into_its_convolution():
+    proto = assert_equal_but_for_ties(
+        daq(body(f"c = Conv{PAD}(h, c_weight) e = Add(c, c)", c_weight=(8, 8, 3, 3))), picture(8, 9)
+    )
+    assert "Add" in kinds(proto, "")
+
+
+def test_two_convolutions_that_are_added_become_two_nodes():
+    text = f"c = Conv{PAD}(h, c_weight) d = Conv{PAD}(h, d_weight) e = Add(c, d)"
+    proto = assert_equal_but_for_ties(daq(body(text, c_weight=(8, 8, 3, 3), d_weight=(8, 8, 3, 3))), picture(8, 9))
+    assert sorted(kinds(proto)) == ["Conv", "Conv", "FloatConv", "PlanarConv", "Range", "Range"]
+
+
+def test_elementwise_operators_between_native_maps_stay_native():
+    text = f"""c = Conv{PAD}(h, c_weight) d = Conv{PAD}(c, d_weight) s = Add(c, d) n = Mul(c, h) m = LeakyRelu<alpha = 0.3>(n)
+    e = Add(s, m)"""
+    proto = assert_equal_but_for_ties(
+        daq(body(text, c_weight=(8, 8, 3, 3), d_weight=(8, 8, 3, 3))), picture(8, 9) / 255
+    )
+    assert not kinds(proto, "")
+    assert kinds(proto).count("Elementwise") == 2
+
+
+def test_a_value_is_converted_once_for_all_readers():
+    text = f"""c = Conv{PAD}(h, c_weight) p = MaxPool{PAD[:-1]}, kernel_shape = [3, 3]>(c)
+    q = AveragePool{PAD[:-1]}, kernel_shape = [3, 3]>(c) d = Conv{PAD}(p, d_weight) f = Add(p, d) g = Add(q, f)
+    e = Add(g, c)"""
+    proto = assert_equal_but_for_ties(daq(body(text, c_weight=(8, 8, 3, 3), d_weight=(8, 8, 3, 3))), picture(8, 9))
+    assert kinds(proto).count("ToPlanar") == 1
+    assert kinds(proto).count("ToNative") == 2
+
+
+def test_a_native_map_that_is_an_output_is_converted_under_its_name():
+    model = daq(edsr())
+    middle = next(value for node in model.graph for value in node.outputs if value.name == "s1")
+    middle.type = ir.TensorType(ir.DataType.FLOAT)
+    middle.shape = ir.Shape([1, 8, None, None])
+    model.graph.outputs.append(middle)
+    proto = fused(model)
+    assert [output.name for output in proto.graph.output] == ["y", "s1"]
+    assert evaluate(proto, picture(8, 9))["s1"].shape == (1, 8, 8, 9)
+
+
+def test_the_shape_of_a_native_map_needs_no_conversion():
+    proto = assert_equal_but_for_ties(daq(rlfn()), picture(20, 24), 25.0)
+    shapes = [node for node in proto.graph.node if node.op_type == "Shape"]
+    producers = {name: node for node in proto.graph.node for name in node.output}
+    assert "daq.native" in {producers[node.input[0]].domain for node in shapes}
+    assert "ToPlanar" not in kinds(proto)
