@@ -51,12 +51,14 @@ def lowest_bits(attempt: Callable[[int], Attempt], most_drop: float) -> tuple[At
 def most_weight_bits(attempt: Callable[[int], Attempt], most_bytes: int, config: DaqConfig) -> Attempt:
     """Return the attempt of the most weight bits whose file has at most `most_bytes`.
 
-    Weights are stored in 8, 4 or, with `int2`, 2 bits: other widths take no less room than these.
+    Weights are stored in 8, 4 or, with `int2`, 2 bits: other widths take no less room than these, but for averages of mixed
+    ones.
 
     Raises:
         OptionError: no file is so small.
     """
-    for bits in (8, 4, 2) if config.int2 else (8, 4):
+    widths = range(MOST_BITS, LEAST_BITS - 1, -1) if config.mixed else (8, 4, 2) if config.int2 else (8, 4)
+    for bits in widths:
         made = attempt(bits)
         if made.measured <= most_bytes:
             return made

@@ -44,6 +44,8 @@ def test_the_most_weight_bits_that_fit_are_found():
     sizes = attempts({8: 800, 4: 400, 2: 200})
     int2 = replace(QUICK, int2=True)
     assert [most_weight_bits(sizes, size, int2).bits for size in (900, 799, 400, 399)] == [8, 4, 4, 2]
+    mixed = replace(DaqConfig(), mixed=True)
+    assert most_weight_bits(attempts({bits: 100 * bits for bits in range(2, 9)}), 555, mixed).bits == 5
     with pytest.raises(OptionError, match="4-bit weights give 400 bytes; --int2"):
         most_weight_bits(sizes, 300, QUICK)
     with pytest.raises(OptionError, match=r"2-bit weights give 200 bytes$"):

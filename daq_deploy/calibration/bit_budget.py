@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from daq_deploy.numerics.statistics import Float64Array
 
@@ -25,7 +26,10 @@ class Claim:
 
 
 def hand_out(claims: Sequence[Claim], average: int) -> list[tuple[int, ...]]:
-    """Return the bits of each claim's units; weighted by their values they are at most `average` on average."""
+    """Return the bits of each claim's units; weighted by their values they are at most `average` on average.
+
+    No worse, by the costs, than `average` for all: large units can leave a rest of the budget in which no bit of theirs fits.
+    """
     bits = [np.full(claim.costs.shape[1], LEAST_BITS) for claim in claims]
     budget = sum(claim.values * claim.costs.shape[1] for claim in claims) * (average - LEAST_BITS)
     queue: list[tuple[float, int, int]] = []
@@ -47,7 +51,16 @@ def hand_out(claims: Sequence[Claim], average: int) -> list[tuple[int, ...]]:
             budget -= claims[index].values
             bits[index][unit] += 1
             offer(index, unit)
-    return [tuple(int(number) for number in some) for some in bits]
+    uniform = [np.full_like(some, average) for some in bits]
+    chosen = bits if _cost(claims, bits) < _cost(claims, uniform) else uniform
+    return [tuple(int(number) for number in some) for some in chosen]
+
+
+def _cost(claims: Sequence[Claim], bits: Sequence[npt.NDArray[np.int64]]) -> float:
+    return sum(
+        float(np.take_along_axis(claim.costs, some[None] - LEAST_BITS, axis=0).sum())
+        for claim, some in zip(claims, bits, strict=True)
+    )
 
 
 __all__ = ["LEAST_BITS", "MOST_BITS", "WIDTHS", "Claim", "hand_out"]

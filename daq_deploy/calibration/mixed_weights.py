@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.passes.plan import LayerReport
+from daq_deploy.passes.roles import reads_pooled_map
 
 from .bit_budget import LEAST_BITS, WIDTHS, Claim, hand_out
 from .calibration import Calibration
@@ -28,12 +29,18 @@ from .sensitivity import PICTURES, OutputSensitivity
 def mix_weight_bits(
     graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
 ) -> dict[ir.Node, LayerReport]:
-    """Return the plan with bits for the weights of each layer that has `weight_bits`, which is the average."""
+    """Return the plan with bits for the weights of each layer that has `weight_bits`, which is the average.
+
+    Layers that read a 1x1 map keep theirs: a few pictures give them too few values to tell what they cost.
+    """
     sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
     nodes = [
         node
         for node, layer in plan.items()
-        if layer.weight_bits == config.weight_bits and layer.role not in config.edges and layer.role != "attention"
+        if layer.weight_bits == config.weight_bits
+        and layer.role not in config.edges
+        and layer.role != "attention"
+        and not reads_pooled_map(node)
     ]
     claims = []
     for index, node in enumerate(nodes):

@@ -124,7 +124,8 @@ Mixed = Annotated[
     bool,
     typer.Option(
         "--mixed",
-        help="Give each channel of feature maps and the weights of each layer their own bits, --bits on average.",
+        help="Give each channel of feature maps its own bits, --bits on average; "
+        "with weight rule deploy the weights of each layer too.",
     ),
 ]
 TargetDrop = Annotated[

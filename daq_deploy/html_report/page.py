@@ -190,7 +190,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _packed(content: ReportContent) -> str:
     """Return which weights take more room in the file than they have bits: "2-bit and 3-bit", or nothing."""
-    widths = {network.config.weight_bits for network in content.networks if not network.config.int2}
+    widths = {layer.weight_bits for network in content.networks if not network.config.int2 for layer in network.layers}
     return " and ".join(f"{width}-bit" for width in (2, 3) if width in widths)
 
 

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import NETWORKS, edsr, network, picture, rlfn, run
+from networks import NETWORKS, PAD, edsr, network, picture, rlfn, run
 from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
@@ -253,13 +253,30 @@ def test_bits_are_handed_out_within_the_budget_and_never_worse_than_the_same_for
     assert all(LEAST_BITS <= number <= MOST_BITS for some in bits for number in some)
     given_out = sum(claim.values * sum(some) for claim, some in zip(claims, bits, strict=True))
     assert given_out <= average * sum(3 * size for size in sizes)
-    if len(set(sizes)) == 1:
-        costs = sum(
-            claim.costs[number - LEAST_BITS, unit]
-            for claim, some in zip(claims, bits, strict=True)
-            for unit, number in enumerate(some)
-        )
-        assert costs <= sum(claim.costs[average - LEAST_BITS].sum() for claim in claims) * (1 + 1e-9)
+    costs = sum(
+        claim.costs[number - LEAST_BITS, unit]
+        for claim, some in zip(claims, bits, strict=True)
+        for unit, number in enumerate(some)
+    )
+    assert costs <= sum(claim.costs[average - LEAST_BITS].sum() for claim in claims) * (1 + 1e-9)
+
+
+def test_a_small_layer_does_not_take_what_a_large_one_needs():
+    falling = 4.0 ** -np.arange(len(WIDTHS))[:, None]
+    assert hand_out([Claim(36864, falling), Claim(4096, falling)], 4) == [(4,), (4,)]
+
+
+def test_a_layer_that_reads_a_pooled_map_keeps_its_weight_bits(tmp_path):
+    proto = network(
+        f"h = Conv{PAD}(x, head_weight) b = Conv{PAD}(h, body_weight) g = GlobalAveragePool(b) s = Conv(g, gate_weight) "
+        f"m = Mul(b, s) c = Conv{PAD}(m, next_weight) y = Conv{PAD}(c, tail_weight)",
+        head_weight=(8, 3, 3, 3), body_weight=(8, 8, 3, 3), gate_weight=(8, 8, 1, 1), next_weight=(8, 8, 3, 3),
+        tail_weight=(3, 8, 3, 3),
+    )  # fmt: skip
+    onnx.save(proto, tmp_path / "float.onnx")
+    layers = quantize_graph(tmp_path / "float.onnx", DaqConfig(mixed=True), calibration=quick()).layers
+    gate = next(layer for layer in layers if layer.weight_shape == (8, 8, 1, 1))
+    assert (gate.role, gate.weight_bits) == ("body", 4)
 
 
 @pytest.mark.parametrize("inline", [False, True])
