@@ -19,11 +19,11 @@ import onnx_ir as ir
 from daq_deploy.config import DaqConfig
 from daq_deploy.numerics.statistics import Float64Array
 from daq_deploy.passes.graph import float_constant
-from daq_deploy.passes.plan import LayerReport
+from daq_deploy.passes.plan import LayerReport, has_body_bits
 
 from .bit_budget import LEAST_BITS, WIDTHS, Claim, hand_out
 from .calibration import Calibration, quantized_map
-from .sensitivity import PICTURES, OutputSensitivity
+from .sensitivity import PICTURES, OutputSensitivity, by_feature_map
 
 
 def mix_channel_bits(
@@ -31,12 +31,11 @@ def mix_channel_bits(
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with bits for each channel of the maps that have `activation_bits`, which is the average."""
     sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
-    readers: dict[ir.Value, list[ir.Node]] = {}
-    for node, layer in plan.items():
-        feature_map = node.inputs[0]
-        body = layer.role not in config.edges and layer.role != "attention"
-        if body and layer.activation_bits == config.activation_bits and feature_map is not None:
-            readers.setdefault(feature_map, []).append(node)
+    readers = by_feature_map(
+        node
+        for node, layer in plan.items()
+        if has_body_bits(layer.role, config) and layer.activation_bits == config.activation_bits
+    )
     claims = []
     for index, (feature_map, nodes) in enumerate(readers.items()):
         calibration.progress("Weighing channels", index / len(readers))

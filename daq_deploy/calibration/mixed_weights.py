@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
-from daq_deploy.passes.plan import LayerReport
+from daq_deploy.passes.plan import LayerReport, has_body_bits
 from daq_deploy.passes.roles import reads_pooled_map
 
 from .bit_budget import LEAST_BITS, WIDTHS, Claim, hand_out
@@ -37,10 +37,7 @@ def mix_weight_bits(
     nodes = [
         node
         for node, layer in plan.items()
-        if layer.weight_bits == config.weight_bits
-        and layer.role not in config.edges
-        and layer.role != "attention"
-        and not reads_pooled_map(node)
+        if has_body_bits(layer.role, config) and layer.weight_bits == config.weight_bits and not reads_pooled_map(node)
     ]
     claims = []
     for index, node in enumerate(nodes):

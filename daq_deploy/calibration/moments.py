@@ -56,11 +56,12 @@ def moments(
     # Image by image: unfolded maps are kH * kW times as large as the maps.
     for float_image, quantized_image in zip(float_map, quantized_map, strict=True):
         quantized = unfold(node, quantized_image, kernel)
-        floating = quantized if float_image is quantized_image else unfold(node, float_image, kernel)
+        floating = quantized if float_map is quantized_map else unfold(node, float_image, kernel)
         mean += quantized.sum(axis=0, dtype=np.float64)
         float_mean += floating.sum(axis=0, dtype=np.float64)
-        second += quantized.T @ quantized
-        cross += floating.T @ quantized
+        own = quantized.T @ quantized
+        second += own
+        cross += own if floating is quantized else floating.T @ quantized
         count += len(quantized)
     mean, float_mean = mean / count, float_mean / count
     second, cross = second / count, cross / count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,16 @@ from .lockstep import Array, NodeExecutor, constants
 
 PICTURES = 2
 """How many of a calibration's pictures are run to choose tails and bits: the network is run some times for each layer."""
+
+
+def by_feature_map(nodes: Iterable[ir.Node]) -> dict[ir.Value, list[ir.Node]]:
+    """Return convolutions by the feature map that they read: what is chosen for it is chosen for all of them."""
+    readers: dict[ir.Value, list[ir.Node]] = {}
+    for node in nodes:
+        feature_map = node.inputs[0]
+        assert feature_map is not None
+        readers.setdefault(feature_map, []).append(node)
+    return readers
 
 
 class OutputSensitivity:
@@ -60,4 +70,4 @@ class OutputSensitivity:
         return changed[value] if value in changed else self._values[value]
 
 
-__all__ = ["PICTURES", "OutputSensitivity"]
+__all__ = ["PICTURES", "OutputSensitivity", "by_feature_map"]

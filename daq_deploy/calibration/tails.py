@@ -21,7 +21,7 @@ from daq_deploy.config import DaqConfig
 from daq_deploy.passes.plan import LayerReport
 
 from .calibration import Calibration, quantized_map
-from .sensitivity import PICTURES, OutputSensitivity
+from .sensitivity import PICTURES, OutputSensitivity, by_feature_map
 
 TAILS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 """Tails that are tried: from the paper's clip to min-max."""
@@ -38,11 +38,7 @@ def choose_tails(
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with the tail of every layer whose activations are quantized by the `deploy` rule."""
     sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
-    readers: dict[ir.Value, list[ir.Node]] = {}
-    for node, layer in plan.items():
-        feature_map = node.inputs[0]
-        if layer.tail is not None and feature_map is not None:
-            readers.setdefault(feature_map, []).append(node)
+    readers = by_feature_map(node for node, layer in plan.items() if layer.tail is not None)
     searches: list[Search] = []
     for index, (feature_map, nodes) in enumerate(readers.items()):
         calibration.progress("Choosing ranges", index / len(readers))

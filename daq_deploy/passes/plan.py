@@ -119,12 +119,16 @@ def _reads_picture(node: ir.Node) -> bool:
     return value is not None and value.is_graph_input()
 
 
+def has_body_bits(role: str, config: DaqConfig) -> bool:
+    """Return whether layers of a role get the bits of the body: they are neither attention nor one of the edges."""
+    return role != "attention" and role not in config.edges
+
+
 def _bits_of_role(role: str, config: DaqConfig) -> tuple[int, int]:
-    if role == "attention":
-        return config.attention_bits, config.attention_bits
-    if role in config.edges:
-        return config.edge_bits, config.edge_bits
-    return config.weight_bits, config.activation_bits
+    if has_body_bits(role, config):
+        return config.weight_bits, config.activation_bits
+    bits = config.attention_bits if role == "attention" else config.edge_bits
+    return bits, bits
 
 
 def _obstacle(node: ir.Node) -> str:
@@ -157,4 +161,4 @@ def _weight_shape(node: ir.Node) -> tuple[int, ...]:
     return tuple(weight.shape) if weight is not None else ()
 
 
-__all__ = ["LayerReport", "plan_layers", "read_layers"]
+__all__ = ["LayerReport", "has_body_bits", "plan_layers", "read_layers"]
