@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from .calibration import Calibration, Progress, calibration_mosaics, drawn_picture, synthetic_mosaics
+from .calibration import (
+    Calibration,
+    Progress,
+    calibration_mosaics,
+    drawn_picture,
+    half_dense,
+    synthetic_mosaics,
+)
 from .config import DaqConfig
 from .errors import OptionError
 from .quantization import INT2_OPSET, OPSET, Quantized
@@ -83,7 +90,8 @@ def quantize(
             scale = session.scale
         images = calibration_mosaics(Path(calibration), scale, read_rgb)
     executor = OrtNodeExecutor(INT2_OPSET if config.int2 else OPSET)
-    return quantize_graph(model, config, value_range, inline, Calibration(images, executor, progress))
+    pictures = Calibration(images, executor, progress, images_of_weights=half_dense(images))
+    return quantize_graph(model, config, value_range, inline, pictures)
 
 
 def quantize_to_drop(

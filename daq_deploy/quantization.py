@@ -147,9 +147,11 @@ def _calibrate(
         if config.mixed:
             raise OptionError("mixed bits are found by running the network on pictures: give a calibration")
         return plan, {}
-    images = without_outliers(model.graph, _input(model, calibration.images), calibration.execute)
-    scaled = replace(calibration, images=images)
-    model.metadata_props["daq.calibration"] = hashlib.sha256(images.tobytes()).hexdigest()
+    scaled = replace(calibration, images=_usual(model, calibration.images, calibration))
+    pictures_of_weights = calibration.images if calibration.images_of_weights is None else calibration.images_of_weights
+    model.metadata_props["daq.calibration"] = hashlib.sha256(
+        scaled.images.tobytes() + _input(model, pictures_of_weights).tobytes()
+    ).hexdigest()
     if config.range_rule == "deploy":
         plan = choose_tails(model.graph, plan, config, scaled)
     if config.mixed:
@@ -158,8 +160,17 @@ def _calibrate(
             plan = mix_weight_bits(model.graph, plan, config, scaled)
     if config.weight_rule != "deploy":
         return plan, {}
-    held_out = without_outliers(model.graph, _input(model, calibration.held_out), calibration.execute)
-    return plan, calibrate(model.graph, plan, config, replace(scaled, held_out=held_out))
+    for_weights = replace(
+        calibration,
+        images=_usual(model, pictures_of_weights, calibration),
+        held_out=_usual(model, calibration.held_out, calibration),
+    )
+    return plan, calibrate(model.graph, plan, config, for_weights)
+
+
+def _usual(model: ir.Model, pictures: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float32]:
+    """Return pictures as the network reads them, without those on which it explodes."""
+    return without_outliers(model.graph, _input(model, pictures), calibration.execute)
 
 
 def _input(model: ir.Model, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

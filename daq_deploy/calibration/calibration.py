@@ -24,12 +24,14 @@ class Calibration:
     """Pictures, and what runs a network on them."""
 
     images: npt.NDArray[np.float32]
-    """float32 (N, C, H, W) in 0..255."""
+    """On which ranges and bits are chosen, float32 (N, C, H, W) in 0..255."""
     execute: NodeExecutor
     """Computes one node."""
     progress: Progress = lambda title, share: None
     held_out: npt.NDArray[np.float32] = field(default_factory=held_out_pictures)
     """Pictures on which results are compared that were made on the others."""
+    images_of_weights: npt.NDArray[np.float32] | None = None
+    """On which weights are rounded; None takes `images`."""
 
 
 @dataclass(frozen=True)

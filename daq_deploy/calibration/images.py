@@ -11,6 +11,8 @@ import numpy.typing as npt
 from daq_deploy.errors import ImageError
 from daq_deploy.metrics.resize import crop_to_multiple, resize_bicubic
 
+from .drawing import dense_leaves, sparse_leaves
+
 PATCH_SIZE = 48
 """Height and width of a patch in pixels."""
 SIDE = 2
@@ -27,21 +29,37 @@ PATCHES = MOSAICS * SIDE**2
 
 
 def synthetic_mosaics() -> npt.NDArray[np.float32]:
-    """Draw pictures with the statistics of photographs: overlapping shaded discs whose radii follow a power law.
-
-    Such "dead leaves" pictures have the edges, the flat areas and the 1/f spectrum of natural ones (Lee, Mumford and Huang,
-    IJCV 2001). Deterministic.
+    """Draw pictures to choose ranges on, much of them flat as in photographs. Deterministic.
 
     Returns:
         float32 (MOSAICS, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255.
     """
     generator = np.random.default_rng(0)
-    return _mosaics(np.stack([_dead_leaves(PATCH_SIZE, generator) for _ in range(PATCHES)]))
+    return _mosaics(np.stack([sparse_leaves(PATCH_SIZE, generator) for _ in range(PATCHES)]))
+
+
+def dense_mosaics() -> npt.NDArray[np.float32]:
+    """Draw pictures full of structure, that leave little about a weight untold. Deterministic.
+
+    Returns:
+        float32 (MOSAICS, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255.
+    """
+    generator = np.random.default_rng(0)
+    return _mosaics(np.stack([dense_leaves(PATCH_SIZE, generator) for _ in range(PATCHES)]))
+
+
+def half_dense(mosaics: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the first half of some mosaics, and dense ones in place of the others: what weights are rounded on.
+
+    Where pictures are flat they tell nothing about weights; weights that have seen no flat ones can explode on them.
+    """
+    half = len(mosaics) // 2
+    return np.concatenate([mosaics[:half], dense_mosaics()[: len(mosaics) - half]])
 
 
 def drawn_picture(side: int, seed: int) -> npt.NDArray[np.uint8]:
     """Draw one such picture of side x side pixels, RGB uint8 (side, side, 3); the same for the same seed."""
-    return _dead_leaves(side, np.random.default_rng(seed)).astype(np.uint8).transpose(1, 2, 0)
+    return sparse_leaves(side, np.random.default_rng(seed)).astype(np.uint8).transpose(1, 2, 0)
 
 
 def held_out_pictures() -> npt.NDArray[np.float32]:
@@ -60,36 +78,6 @@ def _mosaics(patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     _, channels, height, width = patches.shape
     grid = patches.reshape(MOSAICS, SIDE, SIDE, channels, height, width).transpose(0, 3, 1, 4, 2, 5)
     return np.ascontiguousarray(grid.reshape(MOSAICS, channels, SIDE * height, SIDE * width))
-
-
-def _dead_leaves(size: int, generator: np.random.Generator) -> npt.NDArray[np.float32]:
-    rows, columns = np.mgrid[:size, :size].astype(np.float64)
-    picture = np.broadcast_to(generator.uniform(30, 225, 3)[:, None, None], (3, size, size))
-    for _ in range(int(generator.integers(20, 80))):
-        radius = min(1.5 / np.sqrt(1 - generator.uniform()), size)
-        centre = generator.uniform(-radius / 2, size + radius / 2, 2)
-        angle, flatness = generator.uniform(0, np.pi), generator.uniform(0.3, 1)
-        along = (columns - centre[0]) * np.cos(angle) + (rows - centre[1]) * np.sin(angle)
-        across = (rows - centre[1]) * np.cos(angle) - (columns - centre[0]) * np.sin(angle)
-        outside = np.hypot(along, across / flatness) - radius
-        opacity = np.clip(0.5 - outside / generator.uniform(0.7, 2), 0, 1)
-        colour = np.clip(generator.uniform(0, 255) + generator.normal(0, 25, 3), 0, 255)
-        shade = generator.normal(0, 0.6, 2)
-        shading = shade[0] * (columns - centre[0]) + shade[1] * (rows - centre[1])
-        stripes = generator.choice([0, 0, 1]) * generator.uniform(5, 30)
-        shading = shading + stripes * np.sin(generator.uniform(0.2, 2) * along + generator.uniform(0, 6))
-        picture = picture * (1 - opacity) + (colour[:, None, None] + shading) * opacity
-    grain = _pink_noise(size, generator) * generator.uniform(0, 12)
-    return np.rint(np.clip(picture + grain, 0, 255)).astype(np.float32)
-
-
-def _pink_noise(size: int, generator: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Noise whose amplitude falls as 1/f, of unit deviation (size, size)."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
-    frequency[0, 0] = 1
-    noise = np.fft.ifft2(np.fft.fft2(generator.normal(size=(size, size))) / frequency).real
-    scaled: npt.NDArray[np.float64] = noise / noise.std()
-    return scaled
 
 
 def calibration_mosaics(
@@ -150,7 +138,9 @@ __all__ = [
     "PATCH_SIZE",
     "SIDE",
     "calibration_mosaics",
+    "dense_mosaics",
     "drawn_picture",
+    "half_dense",
     "held_out_pictures",
     "synthetic_mosaics",
 ]

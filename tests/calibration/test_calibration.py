@@ -15,14 +15,22 @@ from networks import NETWORKS, PAD, edsr, network, picture, rlfn, run
 from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
-from daq_deploy.calibration import Calibration, calibration_mosaics, synthetic_mosaics, tails, without_outliers
+from daq_deploy.calibration import (
+    Calibration,
+    calibration_mosaics,
+    half_dense,
+    synthetic_mosaics,
+    tails,
+    without_outliers,
+)
 from daq_deploy.calibration.bit_budget import LEAST_BITS, MOST_BITS, WIDTHS, Claim, hand_out
-from daq_deploy.calibration.images import held_out_pictures
+from daq_deploy.calibration.images import dense_mosaics, held_out_pictures
 from daq_deploy.calibration.moments import moments, unfold
 from daq_deploy.calibration.tails import TAILS, Search
 from daq_deploy.errors import ImageError, OptionError
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.passes.graph import convolutions
+from daq_deploy.quantization import Quantized
 from daq_deploy.quantization import quantize as quantize_graph
 from daq_deploy.runtime.executor import OrtNodeExecutor
 from daq_deploy.validation.codes import code_outputs, count_differences, oracle
@@ -45,14 +53,45 @@ def mean_error(data: bytes, proto: onnx.ModelProto) -> float:
     return float(np.square(run(onnx.load_from_string(data), image) - run(proto, image)).mean())
 
 
-def test_synthetic_pictures_are_pictures_and_always_the_same():
-    images = synthetic_mosaics()
+@pytest.mark.parametrize("draw", [synthetic_mosaics, dense_mosaics])
+def test_synthetic_pictures_are_pictures_and_always_the_same(draw):
+    images = draw()
     assert images.dtype == np.float32
     assert images.min() >= 0
     assert images.max() <= 255
     assert images.std(axis=(1, 2, 3)).min() > 10
     np.testing.assert_array_equal(images, np.rint(images))
-    np.testing.assert_array_equal(images, synthetic_mosaics())
+    np.testing.assert_array_equal(images, draw())
+
+
+def test_dense_pictures_have_structure_everywhere():
+    flat = [np.mean(np.abs(np.diff(draw(), axis=3)) < 2) for draw in (dense_mosaics, synthetic_mosaics)]
+    assert flat[0] < 0.15 < 0.2 < flat[1]
+
+
+def test_half_of_what_weights_are_rounded_on_is_drawn():
+    photographs = np.zeros((4, 3, 96, 96), np.float32)
+    images = half_dense(photographs)
+    assert images.shape == photographs.shape
+    np.testing.assert_array_equal(images[:2], photographs[:2])
+    np.testing.assert_array_equal(images[2:], dense_mosaics()[:2])
+
+
+def test_weights_and_ranges_are_told_from_pictures_of_their_own(float_path):
+    def made_from(images: np.ndarray, images_of_weights: np.ndarray | None) -> Quantized:
+        calibration = replace(quick(images), images_of_weights=images_of_weights)
+        return quantize_graph(float_path, DaqConfig(), calibration=calibration)
+
+    picture_of_ranges, picture_of_weights = np.split(picture(24, 24, images=2), 2)
+    both, one = made_from(picture_of_ranges, picture_of_weights), made_from(picture_of_ranges, None)
+    assert [layer.tail for layer in both.layers] == [layer.tail for layer in one.layers]
+    assert made_from(picture_of_ranges, picture_of_ranges).calibrated.keys() == one.calibrated.keys()
+    for name, layer in made_from(picture_of_ranges, picture_of_ranges).calibrated.items():
+        np.testing.assert_array_equal(layer.weights.codes, one.calibrated[name].weights.codes)
+    changed = [
+        np.any(layer.weights.codes != one.calibrated[name].weights.codes) for name, layer in both.calibrated.items()
+    ]
+    assert any(changed)
 
 
 def test_pictures_held_out_are_others_and_always_the_same():
