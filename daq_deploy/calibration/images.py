@@ -38,14 +38,14 @@ def synthetic_mosaics() -> npt.NDArray[np.float32]:
     return _mosaics(np.stack([sparse_leaves(PATCH_SIZE, generator) for _ in range(PATCHES)]))
 
 
-def dense_mosaics() -> npt.NDArray[np.float32]:
+def dense_mosaics(count: int = MOSAICS) -> npt.NDArray[np.float32]:
     """Draw pictures full of structure, that leave little about a weight untold. Deterministic.
 
     Returns:
-        float32 (MOSAICS, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255.
+        float32 (count, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255.
     """
     generator = np.random.default_rng(0)
-    return _mosaics(np.stack([dense_leaves(PATCH_SIZE, generator) for _ in range(PATCHES)]))
+    return _mosaics(np.stack([dense_leaves(PATCH_SIZE, generator) for _ in range(count * SIDE**2)]))
 
 
 def half_dense(mosaics: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -54,7 +54,7 @@ def half_dense(mosaics: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     Where pictures are flat they tell nothing about weights; weights that have seen no flat ones can explode on them.
     """
     half = len(mosaics) // 2
-    return np.concatenate([mosaics[:half], dense_mosaics()[: len(mosaics) - half]])
+    return np.concatenate([mosaics[:half], dense_mosaics(len(mosaics) - half)])
 
 
 def drawn_picture(side: int, seed: int) -> npt.NDArray[np.uint8]:
@@ -74,10 +74,10 @@ def held_out_pictures() -> npt.NDArray[np.float32]:
 
 
 def _mosaics(patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Lay patches (PATCHES, 3, H, W) out as pictures (MOSAICS, 3, SIDE * H, SIDE * W)."""
+    """Lay patches (N * SIDE * SIDE, 3, H, W) out as pictures (N, 3, SIDE * H, SIDE * W)."""
     _, channels, height, width = patches.shape
-    grid = patches.reshape(MOSAICS, SIDE, SIDE, channels, height, width).transpose(0, 3, 1, 4, 2, 5)
-    return np.ascontiguousarray(grid.reshape(MOSAICS, channels, SIDE * height, SIDE * width))
+    grid = patches.reshape(-1, SIDE, SIDE, channels, height, width).transpose(0, 3, 1, 4, 2, 5)
+    return np.ascontiguousarray(grid.reshape(-1, channels, SIDE * height, SIDE * width))
 
 
 def calibration_mosaics(
