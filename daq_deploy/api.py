@@ -14,7 +14,7 @@ from .calibration import (
     Progress,
     calibration_mosaics,
     drawn_picture,
-    half_dense,
+    mosaics_of_weights,
     synthetic_mosaics,
 )
 from .config import DaqConfig
@@ -90,7 +90,8 @@ def quantize(
             scale = session.scale
         images = calibration_mosaics(Path(calibration), scale, read_rgb)
     executor = OrtNodeExecutor(INT2_OPSET if config.int2 else OPSET)
-    pictures = Calibration(images, executor, progress, images_of_weights=half_dense(images))
+    images_of_weights = mosaics_of_weights(images, config.weight_bits)
+    pictures = Calibration(images, executor, progress, images_of_weights=images_of_weights)
     return quantize_graph(model, config, value_range, inline, pictures)
 
 

@@ -2,7 +2,7 @@
 
 from .calibrate import calibrate
 from .calibration import CalibratedLayer, Calibration, Progress
-from .images import calibration_mosaics, drawn_picture, half_dense, synthetic_mosaics
+from .images import calibration_mosaics, drawn_picture, mosaics_of_weights, synthetic_mosaics
 from .mixed_channels import mix_channel_bits
 from .mixed_weights import mix_weight_bits
 from .outliers import without_outliers
@@ -16,9 +16,9 @@ __all__ = [
     "calibration_mosaics",
     "choose_tails",
     "drawn_picture",
-    "half_dense",
     "mix_channel_bits",
     "mix_weight_bits",
+    "mosaics_of_weights",
     "synthetic_mosaics",
     "without_outliers",
 ]

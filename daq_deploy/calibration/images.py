@@ -23,6 +23,8 @@ for photographs.
 """
 MOSAICS = 4
 """How many mosaics are calibrated on."""
+DENSE_FROM = 4
+"""From how many bits of weights on they are rounded on dense pictures too."""
 CONTRAST = np.float32(3)
 """Contrast of hard pictures, as a factor."""
 PATCHES = MOSAICS * SIDE**2
@@ -48,11 +50,14 @@ def dense_mosaics(count: int = MOSAICS) -> npt.NDArray[np.float32]:
     return _mosaics(np.stack([dense_leaves(PATCH_SIZE, generator) for _ in range(count * SIDE**2)]))
 
 
-def half_dense(mosaics: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the first half of some mosaics, and dense ones in place of the others: what weights are rounded on.
+def mosaics_of_weights(mosaics: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
+    """Return what weights are rounded on: half of the mosaics for ranges, and as many dense ones; at few bits, theirs alone.
 
-    Where pictures are flat they tell nothing about weights; weights that have seen no flat ones can explode on them.
+    Where pictures are flat they tell nothing about weights; weights that have seen few flat ones can explode on them, and
+    below DENSE_FROM bits they do.
     """
+    if bits < DENSE_FROM:
+        return mosaics
     half = len(mosaics) // 2
     return np.concatenate([mosaics[:half], dense_mosaics(len(mosaics) - half)])
 
@@ -140,7 +145,7 @@ __all__ = [
     "calibration_mosaics",
     "dense_mosaics",
     "drawn_picture",
-    "half_dense",
     "held_out_pictures",
+    "mosaics_of_weights",
     "synthetic_mosaics",
 ]

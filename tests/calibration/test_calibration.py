@@ -18,7 +18,7 @@ from daq_deploy import DaqConfig, quantize
 from daq_deploy.calibration import (
     Calibration,
     calibration_mosaics,
-    half_dense,
+    mosaics_of_weights,
     synthetic_mosaics,
     tails,
     without_outliers,
@@ -69,12 +69,13 @@ def test_dense_pictures_have_structure_everywhere():
     assert flat[0] < 0.15 < 0.2 < flat[1]
 
 
-def test_half_of_what_weights_are_rounded_on_is_drawn():
+def test_half_of_what_weights_are_rounded_on_is_drawn_from_four_bits_on():
     photographs = np.zeros((4, 3, 96, 96), np.float32)
-    images = half_dense(photographs)
+    images = mosaics_of_weights(photographs, bits=4)
     assert images.shape == photographs.shape
     np.testing.assert_array_equal(images[:2], photographs[:2])
     np.testing.assert_array_equal(images[2:], dense_mosaics()[:2])
+    np.testing.assert_array_equal(mosaics_of_weights(photographs, bits=3), photographs)
 
 
 def test_weights_and_ranges_are_told_from_pictures_of_their_own(float_path):
