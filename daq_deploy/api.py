@@ -90,7 +90,7 @@ def quantize(
             scale = session.scale
         images = calibration_mosaics(Path(calibration), scale, read_rgb)
     executor = OrtNodeExecutor(INT2_OPSET if config.int2 else OPSET)
-    images_of_weights = mosaics_of_weights(images, config.weight_bits)
+    images_of_weights = mosaics_of_weights(images, config)
     pictures = Calibration(images, executor, progress, images_of_weights=images_of_weights)
     return quantize_graph(model, config, value_range, inline, pictures)
 

@@ -160,12 +160,10 @@ def _calibrate(
             plan = mix_weight_bits(model.graph, plan, config, scaled)
     if config.weight_rule != "deploy":
         return plan, {}
-    for_weights = replace(
-        calibration,
-        images=_usual(model, pictures_of_weights, calibration),
-        held_out=_usual(model, calibration.held_out, calibration),
-    )
-    return plan, calibrate(model.graph, plan, config, for_weights)
+    if pictures_of_weights is not calibration.images:
+        scaled = replace(scaled, images=_usual(model, pictures_of_weights, calibration))
+    held_out = _usual(model, calibration.held_out, calibration)
+    return plan, calibrate(model.graph, plan, config, replace(scaled, held_out=held_out))
 
 
 def _usual(model: ir.Model, pictures: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float32]:

@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     mosaics = api.synthetic_mosaics()[:1, :, :48, :48]
     monkeypatch.setattr(api, "synthetic_mosaics", lambda: mosaics)
-    monkeypatch.setattr(api, "mosaics_of_weights", lambda images, bits: images)
+    monkeypatch.setattr(api, "mosaics_of_weights", lambda images, config: images)
     monkeypatch.setattr(report, "measure", partial(report.measure, iterations=2, size=(16, 16)))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from daq_deploy.config import DaqConfig
 from daq_deploy.errors import ImageError
 from daq_deploy.metrics.resize import crop_to_multiple, resize_bicubic
 
@@ -50,13 +51,13 @@ def dense_mosaics(count: int = MOSAICS) -> npt.NDArray[np.float32]:
     return _mosaics(np.stack([dense_leaves(PATCH_SIZE, generator) for _ in range(count * SIDE**2)]))
 
 
-def mosaics_of_weights(mosaics: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
+def mosaics_of_weights(mosaics: npt.NDArray[np.float32], config: DaqConfig) -> npt.NDArray[np.float32]:
     """Return what weights are rounded on: half of the mosaics for ranges, and as many dense ones; at few bits, theirs alone.
 
     Where pictures are flat they tell nothing about weights; weights that have seen few flat ones can explode on them, and
-    below DENSE_FROM bits they do.
+    below DENSE_FROM bits they do. Weight rules that look at no pictures need no others drawn.
     """
-    if bits < DENSE_FROM:
+    if config.weight_rule != "deploy" or config.weight_bits < DENSE_FROM:
         return mosaics
     half = len(mosaics) // 2
     return np.concatenate([mosaics[:half], dense_mosaics(len(mosaics) - half)])

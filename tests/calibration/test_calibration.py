@@ -71,11 +71,12 @@ def test_dense_pictures_have_structure_everywhere():
 
 def test_half_of_what_weights_are_rounded_on_is_drawn_from_four_bits_on():
     photographs = np.zeros((4, 3, 96, 96), np.float32)
-    images = mosaics_of_weights(photographs, bits=4)
+    images = mosaics_of_weights(photographs, DaqConfig())
     assert images.shape == photographs.shape
     np.testing.assert_array_equal(images[:2], photographs[:2])
     np.testing.assert_array_equal(images[2:], dense_mosaics()[:2])
-    np.testing.assert_array_equal(mosaics_of_weights(photographs, bits=3), photographs)
+    for config in (DaqConfig(weight_bits=3), DaqConfig(weight_rule="nearest")):
+        np.testing.assert_array_equal(mosaics_of_weights(photographs, config), photographs)
 
 
 def test_weights_and_ranges_are_told_from_pictures_of_their_own(float_path):
@@ -86,8 +87,9 @@ def test_weights_and_ranges_are_told_from_pictures_of_their_own(float_path):
     picture_of_ranges, picture_of_weights = np.split(picture(24, 24, images=2), 2)
     both, one = made_from(picture_of_ranges, picture_of_weights), made_from(picture_of_ranges, None)
     assert [layer.tail for layer in both.layers] == [layer.tail for layer in one.layers]
-    assert made_from(picture_of_ranges, picture_of_ranges).calibrated.keys() == one.calibrated.keys()
-    for name, layer in made_from(picture_of_ranges, picture_of_ranges).calibrated.items():
+    same = made_from(picture_of_ranges, picture_of_ranges)
+    assert same.calibrated.keys() == one.calibrated.keys()
+    for name, layer in same.calibrated.items():
         np.testing.assert_array_equal(layer.weights.codes, one.calibrated[name].weights.codes)
     changed = [
         np.any(layer.weights.codes != one.calibrated[name].weights.codes) for name, layer in both.calibrated.items()
