@@ -18,7 +18,7 @@ Array = npt.NDArray[np.generic]
 
 
 class OrtNodeExecutor:
-    """Computes one node at a time; a session is opened for each kind of node and kept.
+    """Computes one node at a time; a session is opened for each kind of node and kept. Nodes must stay as they are meanwhile.
 
     Args:
         opset: of the graph.
@@ -33,6 +33,7 @@ class OrtNodeExecutor:
         # Every session has threads of its own: those that wait must not take the processor from the one that works.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._sessions: dict[tuple[object, ...], onnxruntime.InferenceSession] = {}
+        self._attributes: dict[ir.Node, tuple[bytes, ...]] = {}
 
     def __call__(self, node: ir.Node, inputs: Sequence[Array | None]) -> list[Array]:
         """Return a node's outputs; None stands for an input that is left out.
@@ -52,9 +53,11 @@ class OrtNodeExecutor:
         return outputs
 
     def _session(self, node: ir.Node, inputs: Sequence[Array | None]) -> onnxruntime.InferenceSession:
-        attributes = tuple(ir.to_proto(attribute).SerializeToString() for attribute in node.attributes.values())
+        if node not in self._attributes:
+            protos = (ir.to_proto(attribute) for attribute in node.attributes.values())
+            self._attributes[node] = tuple(proto.SerializeToString() for proto in protos)
         kinds = tuple(None if array is None else (array.dtype.str, *_declared_shape(array)) for array in inputs)
-        key = (node.domain, node.op_type, len(node.outputs), attributes, kinds)
+        key = (node.domain, node.op_type, len(node.outputs), self._attributes[node], kinds)
         if key not in self._sessions:
             self._sessions[key] = onnxruntime.InferenceSession(
                 self._model(node, inputs), self._options, providers=["CPUExecutionProvider"]

@@ -1,9 +1,9 @@
 """Round weights by running the network on a few pictures: training-free, no gradients.
 
-Layer by layer, a float and a quantized run side by side. For each convolution with weights W, float input x and quantized
+Layer by layer, a float and a quantized run side by side. For each convolution with weights W, float output y and quantized
 input q (its own activations quantized, all layers before it quantized already):
 
-1. the least squares answer to the quantization so far:  T = argmin E|T q - W x|^2 = W E[x q'] E[q q']^-1  (moments centred),
+1. the least squares answer to the quantization so far:  T = argmin E|T q - y|^2 = E[y q'] E[q q']^-1  (moments centred),
    pulled towards W
 2. error-compensated rounding of T under E[q q']
 3. the bias that keeps the mean of the output
@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
@@ -25,7 +24,7 @@ from daq_deploy.passes.plan import LayerReport
 
 from .calibration import CalibratedLayer, Calibration, quantized_map
 from .layer_weights import rounding
-from .lockstep import Array, NodeExecutor, Stream
+from .lockstep import Array, Stream
 
 RIDGES = (0.03, 3.0)
 """Weak and strong pull of the least squares answer to the float weights, as fractions of the mean power of what is read."""
@@ -47,28 +46,23 @@ def calibrate(
     explode on others. Where it errs much more on those, a strong pull is tried too.
     """
     weak_pull, strong_pull = RIDGES
-    weak = _with_pull(graph, plan, config, calibration, weak_pull, "Rounding weights")
-    seen, unseen = (
-        _error(graph, plan, config, calibration.execute, pictures, weak)
-        for pictures in (calibration.images, calibration.held_out)
-    )
+    weak, seen = _with_pull(graph, plan, config, calibration, weak_pull, "Rounding weights")
+    unseen = _error_held_out(graph, plan, config, calibration, weak)
     if unseen <= EXPLOSION * seen:
         return weak
-    strong = _with_pull(graph, plan, config, calibration, strong_pull, "Rounding weights again")
-    strong_error = _error(graph, plan, config, calibration.execute, calibration.held_out, strong)
-    return strong if unseen > EXPLOSION * strong_error else weak
+    strong, _ = _with_pull(graph, plan, config, calibration, strong_pull, "Rounding weights again")
+    return strong if unseen > EXPLOSION * _error_held_out(graph, plan, config, calibration, strong) else weak
 
 
-def _error(
+def _error_held_out(
     graph: ir.Graph,
     plan: Mapping[ir.Node, LayerReport],
     config: DaqConfig,
-    execute: NodeExecutor,
-    pictures: npt.NDArray[np.float32],
+    calibration: Calibration,
     layers: Mapping[ir.Node, CalibratedLayer],
 ) -> float:
-    """Return the geometric mean, over some pictures, of the mean squared error of the output."""
-    floating, quantized = (Stream(graph, pictures, execute) for _ in range(2))
+    """Return the error of the output on the pictures held out."""
+    floating, quantized = (Stream(graph, calibration.held_out, calibration.execute) for _ in range(2))
     for node in graph:
         floating.run(node)
         replaced: dict[int, Array] = {}
@@ -79,6 +73,11 @@ def _error(
             replaced[1] = layers[node].weights.dequantize()
             replaced[2] = np.asarray(layers[node].bias)
         quantized.run(node, replaced)
+    return _error(graph, floating, quantized)
+
+
+def _error(graph: ir.Graph, floating: Stream, quantized: Stream) -> float:
+    """Return the geometric mean, over the pictures of two streams, of the mean squared error of the output."""
     outputs = (np.asarray(stream.read(graph.outputs[0]), dtype=np.float64) for stream in (floating, quantized))
     errors = np.square(np.subtract(*outputs)).mean(axis=(1, 2, 3))
     return float(np.exp(np.log(errors + TINY).mean()))
@@ -91,7 +90,8 @@ def _with_pull(
     calibration: Calibration,
     ridge: float,
     title: str,
-) -> dict[ir.Node, CalibratedLayer]:
+) -> tuple[dict[ir.Node, CalibratedLayer], float]:
+    """Return weights and bias of each layer, and the error of the output on the pictures that they were found on."""
     floating, quantized = (Stream(graph, calibration.images, calibration.execute) for _ in range(2))
     results: dict[ir.Node, CalibratedLayer] = {}
     for node in graph:
@@ -101,19 +101,18 @@ def _with_pull(
             quantized.run(node)
             continue
         calibration.progress(title, len(results) / len(plan))
-        float_input, quantized_input = (
-            np.asarray(stream.read(node.inputs[0]), dtype=np.float32) for stream in (floating, quantized)
-        )
+        quantized_input = np.asarray(quantized.read(node.inputs[0]), dtype=np.float32)
         quantized_input = quantized_map(quantized_input, layer, config)
         floating.run(node)
-        output_mean = np.asarray(floating.read(node.outputs[0])).mean(axis=(0, 2, 3), dtype=np.float64)
-        codes = rounding(node, float_input, quantized_input, ridge)(layer.weight_bits)
+        output = np.asarray(floating.read(node.outputs[0]), dtype=np.float32)
+        output_mean = output.mean(axis=(0, 2, 3), dtype=np.float64)
+        codes = rounding(node, quantized_input, output, ridge)(layer.weight_bits)
         weights = codes.dequantize()
         (biasless,) = calibration.execute(node, [quantized_input, weights])
         bias = (output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)).astype(np.float32)
         results[node] = CalibratedLayer(codes, bias)
         quantized.run(node, {0: quantized_input, 1: weights, 2: bias})
-    return results
+    return results, _error(graph, floating, quantized)
 
 
 __all__ = ["EXPLOSION", "RIDGES", "calibrate"]

@@ -21,10 +21,7 @@ MOST_READ = 2304
 
 
 def rounding(
-    node: ir.Node,
-    float_input: npt.NDArray[np.float32],
-    quantized_input: npt.NDArray[np.float32],
-    ridge: float,
+    node: ir.Node, feature_map: npt.NDArray[np.float32], output: npt.NDArray[np.float32], ridge: float
 ) -> Callable[[int], QuantizedWeights]:
     """Return what quantizes the weights of a convolution to 2..8 bits.
 
@@ -32,8 +29,8 @@ def rounding(
 
     Args:
         node: a Conv whose weights (O, I, kH, kW) are float constants.
-        float_input: what it reads in the float network, (N, I, H, W).
-        quantized_input: what it is going to read, of the same shape; where the two are one, the weights aimed at are its own.
+        feature_map: what it is going to read, (N, I, H, W).
+        output: what it gives in the float network, (N, O, H', W').
         ridge: pull towards the float weights, as a fraction of the mean power of what is read.
     """
     weight = float_constant(node.inputs[1])
@@ -41,15 +38,16 @@ def rounding(
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     if node.attributes.get_int("group", 1) != 1 or rows.shape[1] > MOST_READ:
         return partial(quantize_weights, weight, rule="nearest")
-    seen = moments(node, float_input, quantized_input, (weight.shape[2], weight.shape[3]))
+    seen = moments(node, feature_map, output, (weight.shape[2], weight.shape[3]))
     target = _least_squares(rows, seen, ridge)
     return partial(round_with_compensation, target, seen.covariance, shape=weight.shape)
 
 
 def _least_squares(rows: Float64Array, seen: Moments, ridge: float) -> Float64Array:
     """Return the weights (O, K) that answer best to what the quantized convolution reads."""
-    pull = ridge * np.diagonal(seen.covariance).mean() * np.eye(rows.shape[1])
-    answer: Float64Array = np.linalg.solve(seen.covariance + pull, (rows @ (seen.cross + pull)).T).T
+    pull = ridge * np.diagonal(seen.covariance).mean()
+    drawn = seen.covariance + pull * np.eye(rows.shape[1])
+    answer: Float64Array = np.linalg.solve(drawn, (seen.cross + pull * rows).T).T
     return answer
 
 

@@ -53,7 +53,7 @@ def _claim(sensitivity: OutputSensitivity, node: ir.Node, layer: LayerReport, ex
     feature_map = node.inputs[0]
     assert feature_map is not None
     values, exact = sensitivity.value(feature_map), sensitivity.value(node.outputs[0])
-    round_to = rounding(node, values, values, ridge=1.0)
+    round_to = rounding(node, values, exact, ridge=1.0)
     errors, measured = [], 0.0
     for bits in WIDTHS:
         weights = round_to(bits).dequantize()

@@ -1,4 +1,4 @@
-"""Second moments of what one output of a convolution reads."""
+"""Second moments of what one output of a convolution reads, and of that with what it is to give."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Moments:
     """Moments over all outputs of a convolution; K = I * kH * kW values are read for each, zero padding included."""
 
     covariance: Float64Array
-    """Covariance of what the quantized convolution reads (K, K)."""
+    """Covariance of what is read (K, K), positive definite."""
     cross: Float64Array
-    """Covariance of what the float convolution reads with what the quantized one reads (K, K)."""
+    """Covariance of what is to be given with what is read (O, K)."""
 
 
 def unfold(node: ir.Node, feature_map: npt.NDArray[np.float32], kernel: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -44,30 +44,32 @@ def unfold(node: ir.Node, feature_map: npt.NDArray[np.float32], kernel: tuple[in
 
 
 def moments(
-    node: ir.Node,
-    float_map: npt.NDArray[np.float32],
-    quantized_map: npt.NDArray[np.float32],
-    kernel: tuple[int, int],
+    node: ir.Node, feature_map: npt.NDArray[np.float32], output: npt.NDArray[np.float32], kernel: tuple[int, int]
 ) -> Moments:
-    """Gather the moments over a batch: both maps (N, I, H, W)."""
-    size = float_map.shape[1] * kernel[0] * kernel[1]
-    mean, float_mean = np.zeros(size), np.zeros(size)
-    second, cross, count = np.zeros((size, size)), np.zeros((size, size)), 0
+    """Gather the moments over a batch.
+
+    Args:
+        node: a Conv of one group.
+        feature_map: what it reads (N, I, H, W).
+        output: what it is to give (N, O, H', W').
+        kernel: (kH, kW).
+    """
+    size, outputs = feature_map.shape[1] * kernel[0] * kernel[1], output.shape[1]
+    mean, output_mean = np.zeros(size), np.zeros(outputs)
+    second, cross, count = np.zeros((size, size)), np.zeros((outputs, size)), 0
     # Image by image: unfolded maps are kH * kW times as large as the maps.
-    for float_image, quantized_image in zip(float_map, quantized_map, strict=True):
-        quantized = unfold(node, quantized_image, kernel)
-        floating = quantized if float_map is quantized_map else unfold(node, float_image, kernel)
-        mean += quantized.sum(axis=0, dtype=np.float64)
-        float_mean += floating.sum(axis=0, dtype=np.float64)
-        own = quantized.T @ quantized
-        second += own
-        cross += own if floating is quantized else floating.T @ quantized
-        count += len(quantized)
-    mean, float_mean = mean / count, float_mean / count
+    for image, wanted in zip(feature_map, output.reshape(len(output), outputs, -1), strict=True):
+        read = unfold(node, image, kernel)
+        mean += read.sum(axis=0, dtype=np.float64)
+        output_mean += wanted.sum(axis=1, dtype=np.float64)
+        second += read.T @ read
+        cross += wanted @ read
+        count += len(read)
+    mean, output_mean = mean / count, output_mean / count
     second, cross = second / count, cross / count
     # What subtracting the means leaves of float32 sums is no better than this, and must stay positive definite.
     rounding = (ROUNDING * np.diagonal(second).mean() + TINY) * np.eye(size)
-    return Moments(second - np.outer(mean, mean) + rounding, cross - np.outer(float_mean, mean) + rounding)
+    return Moments(second - np.outer(mean, mean) + rounding, cross - np.outer(output_mean, mean))
 
 
 __all__ = ["ROUNDING", "Moments", "moments", "unfold"]

@@ -162,15 +162,19 @@ def test_unfolded_maps_times_weights_are_the_convolution(attributes):
     )
 
 
-def test_moments_are_covariances_of_what_is_read():
+def test_moments_are_covariances_of_what_is_read_and_given():
     proto = network("y = Conv(x, w_weight)", w_weight=(2, 3, 3, 3))
     (node,) = convolutions(ir.from_proto(proto).graph)
-    first, second = (np.random.default_rng(seed).normal(size=(2, 3, 12, 12)).astype(np.float32) for seed in (0, 1))
-    found = moments(node, first, second, (3, 3))
-    read = [np.concatenate([unfold(node, image, (3, 3)) for image in batch]) for batch in (first, second)]
-    both = np.cov(np.concatenate(read, axis=1).T, bias=True)
-    np.testing.assert_allclose(found.covariance, both[27:, 27:], atol=1e-5)
-    np.testing.assert_allclose(found.cross, both[:27, 27:], atol=1e-5)
+    generator = np.random.default_rng(0)
+    feature_map, output = (
+        generator.normal(size=shape).astype(np.float32) for shape in ((2, 3, 12, 12), (2, 2, 10, 10))
+    )
+    found = moments(node, feature_map, output, (3, 3))
+    read = np.concatenate([unfold(node, image, (3, 3)) for image in feature_map])
+    given = output.transpose(0, 2, 3, 1).reshape(-1, 2)
+    both = np.cov(np.concatenate([given, read], axis=1).T, bias=True)
+    np.testing.assert_allclose(found.covariance, both[2:, 2:], atol=1e-4)
+    np.testing.assert_allclose(found.cross, both[:2, 2:], atol=1e-5)
 
 
 @pytest.mark.parametrize("build", [edsr, rlfn])
