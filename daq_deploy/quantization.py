@@ -31,6 +31,7 @@ from .files import sha256_of
 from .model_file import load_float_model, model_bytes, save_model
 from .passes.fold_batch_norm import FoldBatchNorm
 from .passes.fold_mean_shift import FoldMeanShift
+from .passes.fold_pointwise import FoldPointwise
 from .passes.fold_residual_scale import FoldResidualScale
 from .passes.inline_functions import InlineFunctions
 from .passes.plan import LayerReport, plan_layers
@@ -127,8 +128,11 @@ def quantize(
 
 
 def fold(model: ir.Model) -> None:
-    """Fold batch norm, mean shift and residual scale into the convolutions, in place: what quantization begins with."""
-    for fold_pass in (FoldBatchNorm(), FoldMeanShift(), FoldResidualScale()):
+    """Fold batch norm, mean shift, residual scale and 1x1 convolutions into the convolutions before them, in place.
+
+    This is the float network that quantization begins with.
+    """
+    for fold_pass in (FoldBatchNorm(), FoldMeanShift(), FoldResidualScale(), FoldPointwise()):
         fold_pass(model)
 
 

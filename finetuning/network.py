@@ -185,13 +185,20 @@ def _folded(
 
 
 def _factor(name: str, convolution: TrainableConv2d, weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return what folding multiplied each output channel's weights by (O,)."""
+    """Return what folding multiplied each output channel's weights by (O,).
+
+    Raises:
+        OptionError: folding did more than that, as where a 1x1 convolution went into the one before it.
+    """
+    refusal = OptionError(f"{name}: the graph's weights are not the module's times a factor a channel; leave it float")
+    if tuple(convolution.weight.shape) != weight.shape:
+        raise refusal
     rows = np.asarray(convolution.weight.detach()).reshape(len(weight), -1)
     graph_rows = weight.reshape(len(weight), -1)
     power = np.square(rows, dtype=np.float64).sum(axis=1)
     factor = np.where(power > 0, (rows.astype(np.float64) * graph_rows).sum(axis=1) / np.maximum(power, 1e-300), 1.0)
     if not (np.allclose(graph_rows, rows * factor[:, None], rtol=1e-4, atol=1e-12) and bool((factor > 0).all())):
-        raise OptionError(f"{name}: the graph's weights are not the module's times a factor a channel; leave it float")
+        raise refusal
     return np.where(np.isclose(factor, 1, rtol=1e-6), 1, factor).astype(np.float32)
 
 

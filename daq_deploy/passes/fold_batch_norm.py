@@ -61,14 +61,14 @@ def scale_convolution(
     bias = (0.0 if old_bias is None else old_bias.astype(np.float64)) * factor + offset
     new_weight = weight * factor.reshape(-1, 1, 1, 1)
     name = weight_value.name or "weight"
-    _replace_constant(graph, convolution, 1, name, new_weight.astype(np.float32))
+    replace_constant(graph, convolution, 1, name, new_weight.astype(np.float32))
     bias_name = (
         bias_value.name if bias_value is not None and bias_value.name else name.removesuffix(".weight") + ".bias"
     )
-    _replace_constant(graph, convolution, 2, bias_name, np.broadcast_to(bias, factor.shape).astype(np.float32))
+    replace_constant(graph, convolution, 2, bias_name, np.broadcast_to(bias, factor.shape).astype(np.float32))
 
 
-def _replace_constant(
+def replace_constant(
     graph: ir.Graph, node: ir.Node, index: int, name: str, array: np.typing.NDArray[np.float32]
 ) -> None:
     """Give one input of a node a new constant, under the old name where no other node reads the old one."""
@@ -82,4 +82,4 @@ def _replace_constant(
     node.replace_input_with(index, add_array(graph, name, array))
 
 
-__all__ = ["FoldBatchNorm", "is_constant", "scale_convolution"]
+__all__ = ["FoldBatchNorm", "is_constant", "replace_constant", "scale_convolution"]

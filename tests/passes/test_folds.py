@@ -8,6 +8,7 @@ from networks import PAD, network, picture, run
 
 from daq_deploy.passes.fold_batch_norm import FoldBatchNorm
 from daq_deploy.passes.fold_mean_shift import FoldMeanShift
+from daq_deploy.passes.fold_pointwise import FoldPointwise
 from daq_deploy.passes.fold_residual_scale import FoldResidualScale
 
 EYE = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
@@ -73,6 +74,20 @@ FOLDS = {
         FoldResidualScale(), f"c = Conv{PAD}(x, c_weight, c_bias) y = Mul(c, s)",
         {"c_weight": (4, 3, 3, 3), "c_bias": (4,), "s": np.array([[[1]], [[-2]], [[0]], [[0.1]]], np.float32)}, ["Conv"],
     ),
+    "1x1 after the head, which is read twice": (
+        FoldPointwise(), f"c = Conv{PAD}(x, c_weight, c_bias) p = Conv(c, p_weight, p_bias) y = Concat<axis = 1>(p, c)",
+        {"c_weight": (40, 3, 3, 3), "c_bias": (40,), "p_weight": (5, 40, 1, 1), "p_bias": (5,)}, ["Conv", "Conv", "Concat"],
+    ),
+    "1x1 after a strided convolution, both without bias": (
+        FoldPointwise(), "c = Conv<pads = [1, 1, 0, 0], strides = [2, 2]>(x, c_weight) y = Conv(c, p_weight)",
+        {"c_weight": (8, 3, 3, 3), "p_weight": (4, 8, 1, 1)}, ["Conv"],
+    ),
+    "a chain": (
+        FoldPointwise(),
+        f"c = Conv{PAD}(x, c_weight) p = Conv(c, p_weight, p_bias) y = Conv<kernel_shape = [1, 1]>(p, q_weight, q_bias)",
+        {"c_weight": (8, 3, 3, 3), "p_weight": (16, 8, 1, 1), "p_bias": (16,), "q_weight": (8, 16, 1, 1), "q_bias": (8,)},
+        ["Conv"],
+    ),
 }  # fmt: skip
 
 
@@ -111,6 +126,30 @@ LEFT = {
     "scale, output read twice": (
         FoldResidualScale(), f"c = Conv{PAD}(x, c_weight) m = Mul(c, s) y = Add(m, c)", {"s": np.array(0.1, np.float32)},
     ),
+    "1x1 that is cheaper than the two as one": (
+        FoldPointwise(), f"c = Conv{PAD}(x, c_weight) p = Conv(c, p_weight) y = Concat<axis = 1>(p, c)",
+        {"c_weight": (8, 3, 3, 3), "p_weight": (8, 8, 1, 1)},
+    ),
+    "1x1 that costs the same as the two as one": (
+        FoldPointwise(), "c = Conv(x, c_weight) p = Conv(c, p_weight) y = Concat<axis = 1>(p, c)",
+        {"c_weight": (3, 3, 1, 1), "p_weight": (4, 3, 1, 1)},
+    ),
+    "1x1 after groups": (
+        FoldPointwise(), f"c = Conv{PAD[:-1]}, group = 3>(x, c_weight) y = Conv(c, p_weight)",
+        {"c_weight": (48, 1, 3, 3), "p_weight": (4, 48, 1, 1)},
+    ),
+    "1x1 with padding": (
+        FoldPointwise(), f"c = Conv{PAD}(x, c_weight) y = Conv{PAD}(c, p_weight, p_bias)",
+        {"c_weight": (8, 3, 3, 3), "p_weight": (4, 8, 1, 1), "p_bias": (4,)},
+    ),
+    "1x1 behind a Relu": (
+        FoldPointwise(), f"c = Conv{PAD}(x, c_weight) r = Relu(c) y = Conv(r, p_weight)",
+        {"c_weight": (8, 3, 3, 3), "p_weight": (4, 8, 1, 1)},
+    ),
+    "3x3 after a convolution": (
+        FoldPointwise(), f"c = Conv{PAD}(x, c_weight) y = Conv{PAD}(c, p_weight)",
+        {"c_weight": (8, 3, 3, 3), "p_weight": (4, 8, 3, 3)},
+    ),
 }  # fmt: skip
 
 
@@ -141,17 +180,22 @@ def test_a_mean_shift_after_a_computed_bias_becomes_an_addition():
 
 
 @pytest.mark.parametrize(
-    ("fold_pass", "after", "shapes"),
+    ("fold_pass", "after", "shapes", "modified"),
     [
-        (FoldMeanShift(), "y = Conv(c, e_weight, e_bias)", {"e_weight": EYE, "e_bias": COLOUR}),
-        (FoldResidualScale(), "y = Mul(c, s)", {"s": np.array(0.5, np.float32)}),
+        (FoldMeanShift(), "y = Conv(c, e_weight, e_bias)", {"e_weight": EYE, "e_bias": COLOUR}, True),
+        (FoldResidualScale(), "y = Mul(c, s)", {"s": np.array(0.5, np.float32)}, False),
+        (FoldPointwise(), "y = Conv(c, p_weight)", {"c_weight": (40, 3, 3, 3), "p_weight": (5, 40, 1, 1)}, True),
     ],
 )
-def test_a_convolution_whose_output_is_a_graph_output_keeps_it(fold_pass, after, shapes):
-    proto = network(f"c = Conv{PAD}(x, c_weight) {after}", c_weight=(3, 3, 3, 3), **shapes)
-    proto.graph.output.append(onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"]))
+def test_a_convolution_whose_output_is_a_graph_output_keeps_it(fold_pass, after, shapes, modified):
+    shapes = {"c_weight": (3, 3, 3, 3), **shapes}
+    proto = network(f"c = Conv{PAD}(x, c_weight) {after}", **shapes)
+    channels = shapes["c_weight"][0]
+    proto.graph.output.append(
+        onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, ["n", channels, "h", "w"])
+    )
     model = ir.from_proto(proto)
-    fold_pass(model)
+    assert fold_pass(model).modified == modified
     result = ir.to_proto(model)
     assert [value.name for value in result.graph.output] == ["y", "c"]
     for index in (0, 1):
