@@ -48,7 +48,7 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
   elements_ = products_ * padded_inputs_;
   largest_weight_ =
       kernels.largest_weight(kernels.largest_shifted_code(largest_code, format_), inputs_ * kernel_[0] * kernel_[1], format_);
-  code_bytes_ = format_ == CodeFormat::words || format_ == CodeFormat::rows || format_ == CodeFormat::pairs ? 2 : 1;
+  code_bytes_ = is_words(format_) ? 2 : 1;
   pixel_bytes_ = padded_inputs_ * (format_ == CodeFormat::byte_pairs ? kPairProducts / 2 : code_bytes_);
   steps_ = kernels.steps(side_by_side ? padded_inputs_ : elements_, format_);
   if (side_by_side) {
@@ -227,7 +227,7 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
   const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
   const int64_t ring = (kernel_[0] - 1) * parameters_.dilations[0] + 1;
   const int64_t reach = (width - 1) * stride + (kernel_[1] - 1) * dilation + 1;
-  const int64_t row_bytes = round_up((std::max(pad + run.width, reach) + 1) * pixel_bytes_ + kSlack, kAlignment);
+  const int64_t row_bytes = round_up((std::max(pad + run.width, reach) + kReadPast) * pixel_bytes_ + kSlack, kAlignment);
   const bool paired = format_ == CodeFormat::byte_pairs;
   const int64_t pairs = (width + 1) / 2, code_rows = ring + (paired ? 2 : 1);
   auto* codes = aligned<uint8_t>(band.code_memory, code_rows * row_bytes);

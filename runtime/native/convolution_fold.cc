@@ -42,8 +42,7 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
   const auto outputs = static_cast<size_t>(padded_outputs_);
   folded.scale.assign(outputs, 0.0f);
   folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);
-  const bool words_one_by_one = format_ == CodeFormat::rows || format_ == CodeFormat::pairs;
-  const int64_t step_bytes = words_one_by_one ? kBlock * static_cast<int64_t>(sizeof(int16_t)) : kStepBytes;
+  const int64_t step_bytes = is_by_output(format_) ? kBlock * static_cast<int64_t>(sizeof(int16_t)) : kStepBytes;
   folded.block_bytes = segments_ * steps_ * step_bytes * (format_ == CodeFormat::two_planes ? 2 : 1) +
                        (format_ == CodeFormat::byte_pairs ? kPairCorrection : 0);
   const int64_t blocks = padded_outputs_ / kBlock;

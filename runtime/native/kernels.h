@@ -13,6 +13,7 @@ constexpr int kBlock = 16;             // output channels that are computed toge
 constexpr int kLargestChunk = 48;      // pixels of a row whose accumulators are kept before they are finished, at most
 constexpr int kBlocksTogether = 4;     // blocks of output channels that are accumulated together
 constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
+constexpr int kReadPast = 3;           // pixels of codes that may be read past the end of a row
 constexpr int kSlack = 64;             // bytes that may be read, and by `pair` written, past the end of a row of codes
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
@@ -31,13 +32,20 @@ int64_t convolved_size(const Parameters& parameters, int axis, int64_t input, in
 //   rows        16-bit codes and weights, the weights of an output channel one after the other
 //   pairs       the same for three taps side by side: two outputs from four products instead of six (Winograd's minimal
 //               filtering F(2, 3); Lavin and Gray, CVPR 2016)
+//   quads       the same: four outputs from six products instead of twelve (F(4, 3)), of weights that are less exact
 //   byte_pairs  the same filtering in bytes: what is multiplied, sums and differences of codes, is stored instead of codes,
 //               see `pair`, and weights are rounded after their transformation; a step is 4 input channels
-enum class CodeFormat { bytes, two_planes, words, rows, pairs, byte_pairs };
+enum class CodeFormat { bytes, two_planes, words, rows, pairs, quads, byte_pairs };
 
 constexpr int kPairProducts = 4;                                         // of the two outputs of a pair and a kernel row
 constexpr int kPairZero = 128;                                           // what stands for a difference of zero
 constexpr int64_t kPairCorrection = 2 * kBlock * sizeof(int32_t);        // bytes behind the packed weights of a block
+
+// Whether codes and weights are stored in 16 bits, and whether the weights of an output channel lie one after the other.
+constexpr bool is_words(CodeFormat format) {
+  return format != CodeFormat::bytes && format != CodeFormat::two_planes && format != CodeFormat::byte_pairs;
+}
+constexpr bool is_by_output(CodeFormat format) { return is_words(format) && format != CodeFormat::words; }
 
 enum class Activation { none, relu, slope, sigmoid, tanh };
 enum class Operand { none, add, multiply };
@@ -104,7 +112,7 @@ struct Kernels {
   int chunk;  // pixels that `accumulate` likes best, at most kLargestChunk
 
   // The format for codes up to `largest_code` and so many neighbouring taps a segment, and the largest code it may be
-  // shifted to. A row of codes may be read one pixel past its end.
+  // shifted to. A row of codes may be read kReadPast pixels past its end.
   CodeFormat (*format)(int largest_code, bool exact, int64_t neighbours);
   int (*largest_shifted_code)(int largest_code, CodeFormat format);
   int (*largest_weight)(int largest_code, int64_t products, CodeFormat format);

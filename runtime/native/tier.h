@@ -11,10 +11,6 @@ namespace {  // one copy a tier
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-inline bool is_words(CodeFormat format) {
-  return format == CodeFormat::words || format == CodeFormat::rows || format == CodeFormat::pairs;
-}
-
 // Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
 template <bool kWords, int kBytes>
 void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* pixels, int64_t stride, int64_t readable,
@@ -184,6 +180,26 @@ void pack_pairs(const int16_t* folded, int segments, int64_t channels, int16_t* 
   }
 }
 
+// (kBlock, segments, 3 taps, channels) to (kBlock, 6, segments, channels): 24 times Winograd's weights for F(4, 3).
+void pack_quads(const int16_t* folded, int segments, int64_t channels, int16_t* packed) {
+  const int64_t position = segments * channels;
+  for (int64_t output = 0; output < kBlock; ++output) {
+    for (int segment = 0; segment < segments; ++segment) {
+      const int16_t* taps = folded + (output * segments + segment) * 3 * channels;
+      int16_t* target = packed + output * 6 * position + segment * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        const int left = taps[c], middle = taps[channels + c], right = taps[2 * channels + c];
+        target[c] = static_cast<int16_t>(6 * left);
+        target[position + c] = static_cast<int16_t>(-4 * (left + middle + right));
+        target[2 * position + c] = static_cast<int16_t>(-4 * (left - middle + right));
+        target[3 * position + c] = static_cast<int16_t>(left + 2 * middle + 4 * right);
+        target[4 * position + c] = static_cast<int16_t>(left - 2 * middle + 4 * right);
+        target[5 * position + c] = static_cast<int16_t>(24 * right);
+      }
+    }
+  }
+}
+
 // The packed weights, and what a block's sums are corrected by.
 void pack_byte_pairs(const int16_t* folded, int segments, int64_t channels, int8_t* packed) {
   const int64_t product = segments * channels, steps = channels / 4;
@@ -215,6 +231,9 @@ void pack(const int16_t* folded, int segments, int64_t elements, int64_t steps, 
       break;
     case CodeFormat::pairs:
       pack_pairs(folded, segments, elements / 3, static_cast<int16_t*>(packed));
+      break;
+    case CodeFormat::quads:
+      pack_quads(folded, segments, elements / 3, static_cast<int16_t*>(packed));
       break;
     case CodeFormat::byte_pairs:
       pack_byte_pairs(folded, segments, elements, bytes);

@@ -5,57 +5,72 @@
 namespace daq {
 namespace {
 
-CodeFormat format(int, bool, int64_t neighbours) { return neighbours == 3 ? CodeFormat::pairs : CodeFormat::rows; }
+CodeFormat format(int, bool exact, int64_t neighbours) {
+  if (neighbours != 3) return CodeFormat::rows;
+  return exact ? CodeFormat::pairs : CodeFormat::quads;
+}
 
 int largest_shifted_code(int largest_code, CodeFormat) { return largest_code; }
 
 int largest_weight(int largest_code, int64_t products, CodeFormat format) {
-  // Weights of `pairs` are sums of three, and its sums are twice what they stand for.
-  return format == CodeFormat::pairs ? weight_limit(32767 / 3, largest_code, 2 * products)
-                                     : weight_limit(32767, largest_code, products);
+  switch (format) {
+    // Weights are sums of three, and sums twice what they stand for.
+    case CodeFormat::pairs: return weight_limit(32767 / 3, largest_code, 2 * products);
+    // Weights are up to 24 times what they stand for, and each meets up to five codes: for a third of the products.
+    case CodeFormat::quads: return weight_limit(32767 / 24, largest_code, 24 * 5 * products / 3);
+    default: return weight_limit(32767, largest_code, products);
+  }
 }
 
-int64_t steps(int64_t elements, CodeFormat format) { return format == CodeFormat::pairs ? elements / 3 * 4 : elements; }
+int64_t steps(int64_t elements, CodeFormat format) {
+  if (format == CodeFormat::quads) return elements * 2;
+  return format == CodeFormat::pairs ? elements / 3 * 4 : elements;
+}
 
 constexpr int64_t kGathered = 2048;  // codes of a pixel that are laid side by side, at most
-constexpr int kTogether = 8;         // pixels that share the weights they fetch
+constexpr int kTogether = 16;        // pixels that share the weights they fetch
+constexpr int kPixels = 4;           // rows of codes, and
+constexpr int kOutputs = 2;          // output channels whose sums share what they load
 
-// Two pixels by four output channels: eight sums share what they load. `second` is `first` where there is one pixel only.
-void dot(const int16_t* __restrict first, const int16_t* __restrict second, const int16_t* __restrict weights,
-         int64_t weight_stride, int64_t count, int32_t* first_sums, int32_t* second_sums) {
+using Sums = int32_t[kPixels][kOutputs];
+
+// The products of `pixels` rows of codes, at most kPixels, with the weights of kOutputs channels.
+void dot(const int16_t* codes, int64_t code_stride, int pixels, const int16_t* weights, int64_t weight_stride, int64_t count,
+         Sums& sums) {
+  const auto row = [&](int pixel) { return codes + (pixel < pixels ? pixel : 0) * code_stride; };
+  const int16_t* __restrict c0 = row(0);
+  const int16_t* __restrict c1 = row(1);
+  const int16_t* __restrict c2 = row(2);
+  const int16_t* __restrict c3 = row(3);
   const int16_t* __restrict w0 = weights;
   const int16_t* __restrict w1 = weights + weight_stride;
-  const int16_t* __restrict w2 = weights + 2 * weight_stride;
-  const int16_t* __restrict w3 = weights + 3 * weight_stride;
   int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
   for (int64_t i = 0; i < count; ++i) {
-    a0 += first[i] * w0[i];
-    a1 += first[i] * w1[i];
-    a2 += first[i] * w2[i];
-    a3 += first[i] * w3[i];
-    b0 += second[i] * w0[i];
-    b1 += second[i] * w1[i];
-    b2 += second[i] * w2[i];
-    b3 += second[i] * w3[i];
+    a0 += c0[i] * w0[i];
+    a1 += c1[i] * w0[i];
+    a2 += c2[i] * w0[i];
+    a3 += c3[i] * w0[i];
+    b0 += c0[i] * w1[i];
+    b1 += c1[i] * w1[i];
+    b2 += c2[i] * w1[i];
+    b3 += c3[i] * w1[i];
   }
-  first_sums[0] += a0;
-  first_sums[1] += a1;
-  first_sums[2] += a2;
-  first_sums[3] += a3;
-  if (second_sums != nullptr) {
-    second_sums[0] += b0;
-    second_sums[1] += b1;
-    second_sums[2] += b2;
-    second_sums[3] += b3;
-  }
+  sums[0][0] = a0;
+  sums[0][1] = b0;
+  sums[1][0] = a1;
+  sums[1][1] = b1;
+  sums[2][0] = a2;
+  sums[2][1] = b2;
+  sums[3][0] = a3;
+  sums[3][1] = b3;
 }
 
 // A few pixels, all blocks. What the segments hold is laid side by side first, so that sums are reduced seldom, and the
-// weights of four channels serve all the pixels before the next are fetched.
+// weights of two channels serve all the pixels before the next are fetched.
 void group(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
-  alignas(64) int16_t gathered[kTogether][kGathered + 32];  // not a power of two apart: they must not share cache sets
+  constexpr int64_t kRow = kGathered + 32;  // not a power of two: rows must not share cache sets
+  alignas(64) int16_t gathered[kTogether][kRow];
   const int64_t per_output = a.segments * a.steps, stride = static_cast<int64_t>(count) * kBlock;
-  std::memset(sums, 0, static_cast<size_t>(pixels * stride) * sizeof(int32_t));
   for (int64_t start = 0; start < per_output; start += kGathered) {
     const int64_t length = smaller(kGathered, per_output - start);
     for (int64_t done = 0; done < length;) {
@@ -67,62 +82,108 @@ void group(const Accumulation& a, int64_t x, int pixels, int first_block, int co
       }
       done += run;
     }
-    for (int64_t channel = 0; channel < stride; channel += 4) {
+    for (int64_t channel = 0; channel < stride; channel += kOutputs) {
       const int64_t output = first_block * kBlock + channel;
       if (a.valid[output] == 0.0f) continue;  // padding
       const auto* weights = static_cast<const int16_t*>(a.weights) + output * per_output + start;
-      for (int p = 0; p < pixels; p += 2) {
-        const bool two = p + 1 < pixels;
-        int32_t* target = sums + p * stride + channel;
-        dot(gathered[p], gathered[two ? p + 1 : p], weights, per_output, length, target, two ? target + stride : nullptr);
+      for (int p = 0; p < pixels; p += kPixels) {
+        const int together = static_cast<int>(smaller(kPixels, pixels - p));
+        Sums products;
+        dot(gathered[p], kRow, together, weights, per_output, length, products);
+        for (int i = 0; i < together; ++i) {
+          for (int o = 0; o < kOutputs; ++o) sums[(p + i) * stride + channel + o] += products[i][o];
+        }
       }
     }
   }
 }
 
-// Pairs of neighbouring pixels, all blocks: four pixels of codes give the factors of two outputs.
-void pairs(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
-  constexpr int64_t kPiece = kGathered / 4;
-  alignas(64) int16_t factors[4][kTogether / 2][kPiece + 32];
-  const int64_t channels = a.steps / 4, position = a.segments * channels, per_output = 4 * position;
+// Two outputs from four pixels of codes: F(2, 3).
+struct Pairs {
+  static constexpr int kSize = 2, kProducts = 4;
+
+  static void factors_of(const int16_t* codes, int64_t channels, int64_t c, int16_t* const (&factors)[kProducts]) {
+    const int c0 = codes[c], c1 = codes[channels + c], c2 = codes[2 * channels + c], c3 = codes[3 * channels + c];
+    factors[0][c] = static_cast<int16_t>(c0 - c2);
+    factors[1][c] = static_cast<int16_t>(c1 + c2);
+    factors[2][c] = static_cast<int16_t>(c2 - c1);
+    factors[3][c] = static_cast<int16_t>(c1 - c3);
+  }
+
+  // Weights are twice what they stand for.
+  static void results_of(const uint32_t (&product)[kProducts], int32_t (&results)[kSize]) {
+    results[0] = static_cast<int32_t>(product[0] + product[1] + product[2]) / 2;
+    results[1] = static_cast<int32_t>(product[1] - product[2] - product[3]) / 2;
+  }
+};
+
+// Four outputs from six pixels of codes: F(4, 3).
+struct Quads {
+  static constexpr int kSize = 4, kProducts = 6;
+
+  static void factors_of(const int16_t* codes, int64_t channels, int64_t c, int16_t* const (&factors)[kProducts]) {
+    const int c0 = codes[c], c1 = codes[channels + c], c2 = codes[2 * channels + c], c3 = codes[3 * channels + c];
+    const int c4 = codes[4 * channels + c], c5 = codes[5 * channels + c];
+    const int even = c4 - 4 * c2, odd = c3 - 4 * c1, near = c4 - c2, across = 2 * (c3 - c1);
+    factors[0][c] = static_cast<int16_t>(4 * c0 - 5 * c2 + c4);
+    factors[1][c] = static_cast<int16_t>(even + odd);
+    factors[2][c] = static_cast<int16_t>(even - odd);
+    factors[3][c] = static_cast<int16_t>(near + across);
+    factors[4][c] = static_cast<int16_t>(near - across);
+    factors[5][c] = static_cast<int16_t>(4 * c1 - 5 * c3 + c5);
+  }
+
+  // Weights are 24 times what they stand for. Sums of products may leave 32 bits where the results do not.
+  static void results_of(const uint32_t (&product)[kProducts], int32_t (&results)[kSize]) {
+    const uint32_t sum = product[1] + product[2], difference = product[1] - product[2];
+    const uint32_t far = product[3] + product[4], apart = product[3] - product[4];
+    results[0] = static_cast<int32_t>(product[0] + sum + far) / 24;
+    results[1] = static_cast<int32_t>(difference + 2 * apart) / 24;
+    results[2] = static_cast<int32_t>(sum + 4 * far) / 24;
+    results[3] = static_cast<int32_t>(difference + 8 * apart + product[5]) / 24;
+  }
+};
+
+// A few pixels, all blocks, `Filter::kSize` neighbours at a time by Winograd's minimal filtering.
+template <class Filter>
+void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
+  constexpr int kSize = Filter::kSize, kProducts = Filter::kProducts;
+  constexpr int64_t kPiece = kGathered / kProducts / 8 * 8, kRow = kPiece + 32;
+  alignas(64) int16_t factors[kProducts][kTogether / kSize][kRow];
+  const int64_t channels = a.steps / kProducts, position = a.segments * channels, per_output = kProducts * position;
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
-  const int pair_count = (pixels + 1) / 2;
-  std::memset(sums, 0, static_cast<size_t>(pixels * stride) * sizeof(int32_t));
+  const int groups = (pixels + kSize - 1) / kSize;
   for (int64_t start = 0; start < position; start += kPiece) {
     const int64_t length = smaller(kPiece, position - start);
     for (int64_t done = 0; done < length;) {
       const int64_t segment = (start + done) / channels, channel = (start + done) % channels;
       const int64_t run = smaller(channels - channel, length - done);
-      for (int pair = 0; pair < pair_count; ++pair) {
-        const auto* codes = reinterpret_cast<const int16_t*>(a.codes[segment] + (x + 2 * pair) * a.advance) + channel;
-        for (int64_t c = 0; c < run; ++c) {
-          const int first = codes[c], second = codes[channels + c], third = codes[2 * channels + c];
-          const int fourth = codes[3 * channels + c];
-          factors[0][pair][done + c] = static_cast<int16_t>(first - third);
-          factors[1][pair][done + c] = static_cast<int16_t>(second + third);
-          factors[2][pair][done + c] = static_cast<int16_t>(third - second);
-          factors[3][pair][done + c] = static_cast<int16_t>(second - fourth);
-        }
+      for (int g = 0; g < groups; ++g) {
+        const auto* codes = reinterpret_cast<const int16_t*>(a.codes[segment] + (x + kSize * g) * a.advance) + channel;
+        int16_t* targets[kProducts];
+        for (int p = 0; p < kProducts; ++p) targets[p] = factors[p][g] + done;
+        for (int64_t c = 0; c < run; ++c) Filter::factors_of(codes, channels, c, targets);
       }
       done += run;
     }
-    for (int64_t channel = 0; channel < stride; channel += 4) {
+    for (int64_t channel = 0; channel < stride; channel += kOutputs) {
       const int64_t output = first_block * kBlock + channel;
       if (a.valid[output] == 0.0f) continue;  // padding
       const auto* weights = static_cast<const int16_t*>(a.weights) + output * per_output + start;
-      for (int pair = 0; pair < pair_count; pair += 2) {
-        const int two = pair + 1 < pair_count ? 1 : 0;
-        int32_t products[4][2][4] = {};
-        for (int p = 0; p < 4; ++p) {
-          dot(factors[p][pair], factors[p][pair + two], weights + p * position, per_output, length, products[p][0],
-              two == 1 ? products[p][1] : nullptr);
+      for (int g = 0; g < groups; g += kPixels) {
+        const int together = static_cast<int>(smaller(kPixels, groups - g));
+        Sums products[kProducts];
+        for (int p = 0; p < kProducts; ++p) {
+          dot(factors[p][g], kRow, together, weights + p * position, per_output, length, products[p]);
         }
-        for (int i = 0; i <= two; ++i) {
-          int32_t* target = sums + 2 * (pair + i) * stride + channel;
-          for (int o = 0; o < 4; ++o) {
-            const int32_t middle = products[1][i][o], other = products[2][i][o];
-            target[o] += (products[0][i][o] + middle + other) / 2;
-            if (2 * (pair + i) + 1 < pixels) target[stride + o] += (middle - other - products[3][i][o]) / 2;
+        for (int i = 0; i < together; ++i) {
+          const int first = kSize * (g + i), valid = static_cast<int>(smaller(kSize, pixels - first));
+          for (int o = 0; o < kOutputs; ++o) {
+            uint32_t product[kProducts];
+            for (int p = 0; p < kProducts; ++p) product[p] = static_cast<uint32_t>(products[p][i][o]);
+            int32_t results[kSize];
+            Filter::results_of(product, results);
+            for (int r = 0; r < valid; ++r) sums[(first + r) * stride + channel + o] += results[r];
           }
         }
       }
@@ -131,21 +192,18 @@ void pairs(const Accumulation& a, int64_t x, int pixels, int first_block, int co
 }
 
 void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
+  auto* tile = format == CodeFormat::quads ? neighbours<Quads> : format == CodeFormat::pairs ? neighbours<Pairs> : group;
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
+  std::memset(sums, 0, static_cast<size_t>(pixels * stride) * sizeof(int32_t));
   for (int p = 0; p < pixels; p += kTogether) {
-    const int together = static_cast<int>(smaller(kTogether, pixels - p));
-    if (format == CodeFormat::pairs) {
-      pairs(a, x + p, together, first_block, count, sums + p * stride);
-    } else {
-      group(a, x + p, together, first_block, count, sums + p * stride);
-    }
+    tile(a, x + p, static_cast<int>(smaller(kTogether, pixels - p)), first_block, count, sums + p * stride);
   }
 }
 
 }  // namespace
 
 extern const Kernels kPortableKernels = {
-    Isa::portable, 24,   format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product, fold, pack,
+    Isa::portable, 48,   format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product, fold, pack,
     accumulate, leave_nothing, finish, finish_float,         accumulate_float, planar_statistics,
 };
 
