@@ -46,11 +46,22 @@ def reference_of(checkpoint: Path, daq_model: ir.Model) -> Reference:
     except OptionError as error:  # what the DAQ file states does not fit this checkpoint
         raise ModelError(f"{checkpoint}: is not the network that the DAQ file was made from ({error})") from error
     config = DaqConfig.from_json(metadata["daq.config"])
-    plan = plan_of(read_layers(metadata["daq.layers"]), config)
-    names = {name for name, layer in exported.module.named_modules() if isinstance(layer, nn.Conv2d)}
-    if not set(plan) <= names:
-        reason = f"the checkpoint has no convolution {min(set(plan) - names)}; the file was made from another network"
+    layers = read_layers(metadata["daq.layers"])
+    plan = plan_of(layers, config)
+    shapes = {
+        name: tuple(layer.weight.shape)
+        for name, layer in exported.module.named_modules()
+        if isinstance(layer, nn.Conv2d)
+    }
+    if not set(plan) <= set(shapes):
+        reason = (
+            f"the checkpoint has no convolution {min(set(plan) - set(shapes))}; the file was made from another network"
+        )
         return Reference(checkpoint, exported.model, reason)
+    for layer in layers:
+        if layer.weight_shape != shapes.get(layer.name, layer.weight_shape):
+            reason = f"{layer.name} was folded into the convolution before it; PyTorch has both"
+            return Reference(checkpoint, exported.model, reason)
     module = fold_batch_norm(exported.module)
     if config.weight_rule in ("deploy", "trained"):
         if parameters.get("res_scale", 1.0) != 1.0:

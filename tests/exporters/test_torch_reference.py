@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import onnx_ir as ir
@@ -56,3 +57,11 @@ def test_another_network_is_no_reference(source, tmp_path):
     except ModelError as error:
         reason = str(error)
     assert "made from" in reason
+
+
+def test_a_convolution_that_holds_another_is_not_compared_with_pytorch(source):
+    daq = quantize(export_float(source).model, DaqConfig.of_profile("paper", 4)).model
+    layers = json.loads(daq.metadata_props["daq.layers"])
+    layers[1]["weight_shape"] = [8, 3, 3, 3]
+    daq.metadata_props["daq.layers"] = json.dumps(layers)
+    assert "was folded into the convolution before it" in str(reference_of(source, daq).torch)
