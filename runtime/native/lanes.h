@@ -101,6 +101,7 @@ constexpr int kParts = 4;
 typedef float Part __attribute__((vector_size(16)));
 typedef int32_t IntPart __attribute__((vector_size(16)));
 typedef uint32_t BitPart __attribute__((vector_size(16)));
+typedef uint16_t HalfPart __attribute__((vector_size(8)));
 
 template <class To, class From>
 inline To bits_as(From from) {
@@ -134,7 +135,9 @@ inline Part part_from_int(const int32_t* p) {
 }
 inline Part part_power_of_two(Part whole) { return bits_as<Part>((__builtin_convertvector(whole, IntPart) + 127) << 23); }
 inline Part part_load_half(const uint16_t* p) {
-  const BitPart half = {p[0], p[1], p[2], p[3]};
+  HalfPart stored;
+  std::memcpy(&stored, p, sizeof(stored));
+  const BitPart half = __builtin_convertvector(stored, BitPart);
   const BitPart magnitude = (half & 0x7fffu) << 13;
   // 2^112 moves the exponent's bias; it makes subnormal halves normal floats too.
   const Part value = bits_as<Part>(magnitude) * part_set(5.192296858534828e33f);
@@ -153,8 +156,8 @@ inline Part part_store_half(uint16_t* p, Part v) {
   Part moved = value + shift;
   const Part rounded = moved - shift;
   const BitPart result = bits_as<BitPart>(rounded * part_set(1.925929944387236e-34f)) >> 13;  // 2^-112
-  const BitPart half = sign | result;
-  for (int i = 0; i < 4; ++i) p[i] = static_cast<uint16_t>(half[i]);
+  const HalfPart half = __builtin_convertvector(sign | result, HalfPart);
+  std::memcpy(p, &half, sizeof(half));
   return bits_as<Part>(bits_as<BitPart>(rounded) | (sign << 16));
 }
 inline void part_store_bytes(uint8_t* p, Part v) {
@@ -162,8 +165,8 @@ inline void part_store_bytes(uint8_t* p, Part v) {
   for (int i = 0; i < 4; ++i) p[i] = static_cast<uint8_t>(whole[i]);
 }
 inline void part_store_words(int16_t* p, Part v) {
-  const IntPart whole = __builtin_convertvector(v, IntPart);
-  for (int i = 0; i < 4; ++i) p[i] = static_cast<int16_t>(whole[i]);
+  const HalfPart words = __builtin_convertvector(__builtin_convertvector(v, IntPart), HalfPart);
+  std::memcpy(p, &words, sizeof(words));
 }
 
 #endif
