@@ -162,44 +162,6 @@ void pack_steps(const int16_t* folded, int segments, int64_t elements, int64_t s
   }
 }
 
-// (kBlock, segments, 3 taps, channels) to (kBlock, 4, segments, channels): twice Winograd's weights, which are whole numbers.
-void pack_pairs(const int16_t* folded, int segments, int64_t channels, int16_t* packed) {
-  const int64_t position = segments * channels;
-  for (int64_t output = 0; output < kBlock; ++output) {
-    for (int segment = 0; segment < segments; ++segment) {
-      const int16_t* taps = folded + (output * segments + segment) * 3 * channels;
-      int16_t* target = packed + output * 4 * position + segment * channels;
-      for (int64_t c = 0; c < channels; ++c) {
-        const int left = taps[c], middle = taps[channels + c], right = taps[2 * channels + c];
-        target[c] = static_cast<int16_t>(2 * left);
-        target[position + c] = static_cast<int16_t>(left + middle + right);
-        target[2 * position + c] = static_cast<int16_t>(left - middle + right);
-        target[3 * position + c] = static_cast<int16_t>(2 * right);
-      }
-    }
-  }
-}
-
-// (kBlock, segments, 3 taps, channels) to (kBlock, 6, segments, channels): 24 times Winograd's weights for F(4, 3).
-void pack_quads(const int16_t* folded, int segments, int64_t channels, int16_t* packed) {
-  const int64_t position = segments * channels;
-  for (int64_t output = 0; output < kBlock; ++output) {
-    for (int segment = 0; segment < segments; ++segment) {
-      const int16_t* taps = folded + (output * segments + segment) * 3 * channels;
-      int16_t* target = packed + output * 6 * position + segment * channels;
-      for (int64_t c = 0; c < channels; ++c) {
-        const int left = taps[c], middle = taps[channels + c], right = taps[2 * channels + c];
-        target[c] = static_cast<int16_t>(6 * left);
-        target[position + c] = static_cast<int16_t>(-4 * (left + middle + right));
-        target[2 * position + c] = static_cast<int16_t>(-4 * (left - middle + right));
-        target[3 * position + c] = static_cast<int16_t>(left + 2 * middle + 4 * right);
-        target[4 * position + c] = static_cast<int16_t>(left - 2 * middle + 4 * right);
-        target[5 * position + c] = static_cast<int16_t>(24 * right);
-      }
-    }
-  }
-}
-
 // The packed weights, and what a block's sums are corrected by.
 void pack_byte_pairs(const int16_t* folded, int segments, int64_t channels, int8_t* packed) {
   const int64_t product = segments * channels, steps = channels / 4;
@@ -229,18 +191,15 @@ void pack(const int16_t* folded, int segments, int64_t elements, int64_t steps, 
     case CodeFormat::words:
       pack_steps(folded, segments, elements, steps, 0, true, static_cast<int16_t*>(packed));
       break;
-    case CodeFormat::pairs:
-      pack_pairs(folded, segments, elements / 3, static_cast<int16_t*>(packed));
-      break;
-    case CodeFormat::quads:
-      pack_quads(folded, segments, elements / 3, static_cast<int16_t*>(packed));
-      break;
     case CodeFormat::byte_pairs:
       pack_byte_pairs(folded, segments, elements, bytes);
       break;
     case CodeFormat::rows:
       std::memcpy(packed, folded, static_cast<size_t>(kBlock * segments * elements) * sizeof(int16_t));
       break;
+    case CodeFormat::pairs:
+    case CodeFormat::quads:
+      break;  // the tier that wants them packs them itself
   }
 }
 

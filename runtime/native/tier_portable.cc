@@ -5,6 +5,69 @@
 namespace daq {
 namespace {
 
+// Two outputs from four pixels of codes: F(2, 3).
+struct Pairs {
+  static constexpr int kSize = 2, kProducts = 4;
+
+  static void factors_of(const int16_t* codes, int64_t channels, int64_t c, int16_t* const (&factors)[kProducts]) {
+    const int c0 = codes[c], c1 = codes[channels + c], c2 = codes[2 * channels + c], c3 = codes[3 * channels + c];
+    factors[0][c] = static_cast<int16_t>(c0 - c2);
+    factors[1][c] = static_cast<int16_t>(c1 + c2);
+    factors[2][c] = static_cast<int16_t>(c2 - c1);
+    factors[3][c] = static_cast<int16_t>(c1 - c3);
+  }
+
+  // Twice Winograd's weights, which are whole numbers.
+  static void weights_of(int left, int middle, int right, int (&weights)[kProducts]) {
+    weights[0] = 2 * left;
+    weights[1] = left + middle + right;
+    weights[2] = left - middle + right;
+    weights[3] = 2 * right;
+  }
+
+  static void results_of(const uint32_t (&product)[kProducts], int32_t (&results)[kSize]) {
+    results[0] = static_cast<int32_t>(product[0] + product[1] + product[2]) / 2;
+    results[1] = static_cast<int32_t>(product[1] - product[2] - product[3]) / 2;
+  }
+};
+
+// Four outputs from six pixels of codes: F(4, 3).
+struct Quads {
+  static constexpr int kSize = 4, kProducts = 6;
+
+  static void factors_of(const int16_t* codes, int64_t channels, int64_t c, int16_t* const (&factors)[kProducts]) {
+    const int c0 = codes[c], c1 = codes[channels + c], c2 = codes[2 * channels + c], c3 = codes[3 * channels + c];
+    const int c4 = codes[4 * channels + c], c5 = codes[5 * channels + c];
+    const int even = c4 - 4 * c2, odd = c3 - 4 * c1, near = c4 - c2, across = 2 * (c3 - c1);
+    factors[0][c] = static_cast<int16_t>(4 * c0 - 5 * c2 + c4);
+    factors[1][c] = static_cast<int16_t>(even + odd);
+    factors[2][c] = static_cast<int16_t>(even - odd);
+    factors[3][c] = static_cast<int16_t>(near + across);
+    factors[4][c] = static_cast<int16_t>(near - across);
+    factors[5][c] = static_cast<int16_t>(4 * c1 - 5 * c3 + c5);
+  }
+
+  // 24 times Winograd's weights.
+  static void weights_of(int left, int middle, int right, int (&weights)[kProducts]) {
+    weights[0] = 6 * left;
+    weights[1] = -4 * (left + middle + right);
+    weights[2] = -4 * (left - middle + right);
+    weights[3] = left + 2 * middle + 4 * right;
+    weights[4] = left - 2 * middle + 4 * right;
+    weights[5] = 24 * right;
+  }
+
+  // Sums of products may leave 32 bits where the results do not.
+  static void results_of(const uint32_t (&product)[kProducts], int32_t (&results)[kSize]) {
+    const uint32_t sum = product[1] + product[2], difference = product[1] - product[2];
+    const uint32_t far = product[3] + product[4], apart = product[3] - product[4];
+    results[0] = static_cast<int32_t>(product[0] + sum + far) / 24;
+    results[1] = static_cast<int32_t>(difference + 2 * apart) / 24;
+    results[2] = static_cast<int32_t>(sum + 4 * far) / 24;
+    results[3] = static_cast<int32_t>(difference + 8 * apart + product[5]) / 24;
+  }
+};
+
 CodeFormat format(int, bool exact, int64_t neighbours) {
   if (neighbours != 3) return CodeFormat::rows;
   return exact ? CodeFormat::pairs : CodeFormat::quads;
@@ -23,8 +86,38 @@ int largest_weight(int largest_code, int64_t products, CodeFormat format) {
 }
 
 int64_t steps(int64_t elements, CodeFormat format) {
-  if (format == CodeFormat::quads) return elements * 2;
-  return format == CodeFormat::pairs ? elements / 3 * 4 : elements;
+  switch (format) {
+    case CodeFormat::pairs: return elements / 3 * Pairs::kProducts;
+    case CodeFormat::quads: return elements / 3 * Quads::kProducts;
+    default: return elements;
+  }
+}
+
+// (kBlock, segments, 3 taps, channels) to (kBlock, products, segments, channels).
+template <class Filter>
+void pack_neighbours(const int16_t* folded, int segments, int64_t channels, int16_t* packed) {
+  constexpr int kProducts = Filter::kProducts;
+  const int64_t position = segments * channels;
+  for (int64_t output = 0; output < kBlock; ++output) {
+    for (int segment = 0; segment < segments; ++segment) {
+      const int16_t* taps = folded + (output * segments + segment) * 3 * channels;
+      int16_t* target = packed + output * kProducts * position + segment * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        int weights[kProducts];
+        Filter::weights_of(taps[c], taps[channels + c], taps[2 * channels + c], weights);
+        for (int p = 0; p < kProducts; ++p) target[p * position + c] = static_cast<int16_t>(weights[p]);
+      }
+    }
+  }
+}
+
+void pack_by_output(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat format, void* packed) {
+  auto* words = static_cast<int16_t*>(packed);
+  switch (format) {
+    case CodeFormat::pairs: return pack_neighbours<Pairs>(folded, segments, elements / 3, words);
+    case CodeFormat::quads: return pack_neighbours<Quads>(folded, segments, elements / 3, words);
+    default: return pack(folded, segments, elements, steps, format, packed);
+  }
 }
 
 constexpr int64_t kGathered = 2048;  // codes of a pixel that are laid side by side, at most
@@ -98,52 +191,6 @@ void group(const Accumulation& a, int64_t x, int pixels, int first_block, int co
   }
 }
 
-// Two outputs from four pixels of codes: F(2, 3).
-struct Pairs {
-  static constexpr int kSize = 2, kProducts = 4;
-
-  static void factors_of(const int16_t* codes, int64_t channels, int64_t c, int16_t* const (&factors)[kProducts]) {
-    const int c0 = codes[c], c1 = codes[channels + c], c2 = codes[2 * channels + c], c3 = codes[3 * channels + c];
-    factors[0][c] = static_cast<int16_t>(c0 - c2);
-    factors[1][c] = static_cast<int16_t>(c1 + c2);
-    factors[2][c] = static_cast<int16_t>(c2 - c1);
-    factors[3][c] = static_cast<int16_t>(c1 - c3);
-  }
-
-  // Weights are twice what they stand for.
-  static void results_of(const uint32_t (&product)[kProducts], int32_t (&results)[kSize]) {
-    results[0] = static_cast<int32_t>(product[0] + product[1] + product[2]) / 2;
-    results[1] = static_cast<int32_t>(product[1] - product[2] - product[3]) / 2;
-  }
-};
-
-// Four outputs from six pixels of codes: F(4, 3).
-struct Quads {
-  static constexpr int kSize = 4, kProducts = 6;
-
-  static void factors_of(const int16_t* codes, int64_t channels, int64_t c, int16_t* const (&factors)[kProducts]) {
-    const int c0 = codes[c], c1 = codes[channels + c], c2 = codes[2 * channels + c], c3 = codes[3 * channels + c];
-    const int c4 = codes[4 * channels + c], c5 = codes[5 * channels + c];
-    const int even = c4 - 4 * c2, odd = c3 - 4 * c1, near = c4 - c2, across = 2 * (c3 - c1);
-    factors[0][c] = static_cast<int16_t>(4 * c0 - 5 * c2 + c4);
-    factors[1][c] = static_cast<int16_t>(even + odd);
-    factors[2][c] = static_cast<int16_t>(even - odd);
-    factors[3][c] = static_cast<int16_t>(near + across);
-    factors[4][c] = static_cast<int16_t>(near - across);
-    factors[5][c] = static_cast<int16_t>(4 * c1 - 5 * c3 + c5);
-  }
-
-  // Weights are 24 times what they stand for. Sums of products may leave 32 bits where the results do not.
-  static void results_of(const uint32_t (&product)[kProducts], int32_t (&results)[kSize]) {
-    const uint32_t sum = product[1] + product[2], difference = product[1] - product[2];
-    const uint32_t far = product[3] + product[4], apart = product[3] - product[4];
-    results[0] = static_cast<int32_t>(product[0] + sum + far) / 24;
-    results[1] = static_cast<int32_t>(difference + 2 * apart) / 24;
-    results[2] = static_cast<int32_t>(sum + 4 * far) / 24;
-    results[3] = static_cast<int32_t>(difference + 8 * apart + product[5]) / 24;
-  }
-};
-
 // A few pixels, all blocks, `Filter::kSize` neighbours at a time by Winograd's minimal filtering.
 template <class Filter>
 void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
@@ -203,8 +250,8 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 }  // namespace
 
 extern const Kernels kPortableKernels = {
-    Isa::portable, 48,   format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product, fold, pack,
-    accumulate, leave_nothing, finish, finish_float,         accumulate_float, planar_statistics,
+    Isa::portable, 48, format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product, fold,
+    pack_by_output, accumulate, leave_nothing, finish, finish_float, accumulate_float, planar_statistics,
 };
 
 }  // namespace daq
