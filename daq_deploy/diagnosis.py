@@ -16,7 +16,7 @@ from .calibration.sensitivity import OutputSensitivity
 from .config import FLOAT_BITS, DaqConfig
 from .errors import ModelError
 from .metrics.psnr import PEAK, psnr
-from .passes.graph import convolutions, dequantized_weights, float_constant
+from .passes.graph import constant_bias, convolutions, dequantized_weights, float_constant
 from .passes.plan import LayerReport, read_layers
 from .quantization import fold
 from .runner import Runner
@@ -141,7 +141,7 @@ def diagnose(
             activation_sqnr = sqnr(signal, quantized)
         if weights is not None:
             replaced[1] = weights
-            truth, bias = float_constant(float_node.inputs[1]), _bias(node)
+            truth, bias = float_constant(float_node.inputs[1]), constant_bias(node)
             weight_sqnr = None if truth is None else sqnr(truth, weights)
             if bias is not None:
                 replaced[2] = bias
@@ -187,10 +187,6 @@ def _pairs(
 def _shape(node: ir.Node) -> tuple[int, ...]:
     weight = float_constant(node.inputs[1])
     return () if weight is None else tuple(weight.shape)
-
-
-def _bias(node: ir.Node) -> npt.NDArray[np.float32] | None:
-    return float_constant(node.inputs[2]) if len(node.inputs) > 2 else None
 
 
 def _with_shares(found: list[LayerDiagnosis]) -> tuple[LayerDiagnosis, ...]:

@@ -16,7 +16,7 @@ from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import ModelError, OptionError
 from daq_deploy.models.blocks import fold_batch_norm
 from daq_deploy.passes.blocks import DaqBlock
-from daq_deploy.passes.graph import convolutions, dequantized_weights, float_constant, layer_name
+from daq_deploy.passes.graph import constant_bias, convolutions, dequantized_weights, layer_name
 from daq_deploy.passes.plan import read_layers
 from daq_deploy.quantization import fold
 from daq_deploy.validation import Reference, TorchImplementation
@@ -91,7 +91,7 @@ def _take_calibrated(module: nn.Module, float_model: ir.Model, daq_model: ir.Mod
 
 
 def _bias(node: ir.Node) -> npt.NDArray[np.float32]:
-    bias = float_constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = constant_bias(node)
     return np.zeros(1, np.float32) if bias is None else bias
 
 

@@ -17,7 +17,7 @@ from daq_deploy.config import DaqConfig
 from daq_deploy.errors import OptionError
 from daq_deploy.exporters.fake_quantize import convolution_at, plan_of
 from daq_deploy.numerics.ranges import DEPLOY_TAIL
-from daq_deploy.passes.graph import convolutions, float_constant, layer_name
+from daq_deploy.passes.graph import constant_bias, convolutions, float_constant, layer_name
 from daq_deploy.passes.plan import LayerReport
 from daq_deploy.quantization import Quantized, fold
 from daq_deploy.trained_quantizers import TrainedQuantizers
@@ -179,7 +179,7 @@ def _folded(
     folded = float_model.clone()
     fold(folded)
     for node in convolutions(folded.graph):
-        weight, bias = float_constant(node.inputs[1]), float_constant(node.inputs[2] if len(node.inputs) > 2 else None)
+        weight, bias = float_constant(node.inputs[1]), constant_bias(node)
         if weight is not None:
             yield layer_name(node), weight, 0.0 if bias is None else bias
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .fold_batch_norm import is_constant, scale_convolution
-from .graph import add_array, convolutions, float_constant, only_consumer, replace_value
+from .graph import add_array, constant_bias, convolutions, float_constant, only_consumer, replace_value
 
 
 class FoldMeanShift(ir.passes.InPlacePass):
@@ -28,7 +28,7 @@ class FoldMeanShift(ir.passes.InPlacePass):
 
 def _is_mean_shift(node: ir.Node) -> bool:
     weight = float_constant(node.inputs[1])
-    bias = float_constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = constant_bias(node)
     if node.op_type != "Conv" or weight is None or bias is None or weight.shape[2:] != (1, 1):
         return False
     simple = not any(node.attributes.get_ints("pads", [0])) and set(node.attributes.get_ints("strides", [1])) == {1}

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .fold_batch_norm import is_constant, replace_constant
-from .graph import convolutions, float_constant, only_consumer
+from .graph import constant_bias, convolutions, float_constant, only_consumer
 
 
 class FoldPointwise(ir.passes.InPlacePass):
@@ -39,8 +39,8 @@ def _fold(graph: ir.Graph, pointwise: ir.Node) -> bool:
     matrix = outer[:, :, 0, 0]
     weight = np.tensordot(matrix, inner, axes=1)
     bias = matrix @ _bias(first, len(inner)) + _bias(pointwise, len(outer))
-    name = pointwise.inputs[1].name if pointwise.inputs[1] is not None else None
-    name = name or "weight"
+    value = pointwise.inputs[1]
+    name = value.name if value is not None and value.name else "weight"
     replace_constant(graph, pointwise, 1, name, weight.astype(np.float32))
     replace_constant(graph, pointwise, 2, f"{name.removesuffix('.weight')}.bias", bias.astype(np.float32))
     pointwise.replace_input_with(0, first.inputs[0])
@@ -70,7 +70,7 @@ def _weight(node: ir.Node) -> np.typing.NDArray[np.float64]:
 
 
 def _bias(node: ir.Node, channels: int) -> np.typing.NDArray[np.float64]:
-    bias = float_constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = constant_bias(node)
     return np.zeros(channels) if bias is None else bias.astype(np.float64)
 
 

@@ -32,6 +32,11 @@ def float_constant(value: ir.Value | None) -> npt.NDArray[np.float32] | None:
     return array.astype(np.float32) if array is not None and array.dtype == np.float32 else None
 
 
+def constant_bias(convolution: ir.Node) -> npt.NDArray[np.float32] | None:
+    """Return the bias of a convolution where it is a float32 constant, (O,); None where it has another, or none."""
+    return float_constant(convolution.inputs[2]) if len(convolution.inputs) > 2 else None
+
+
 def only_consumer(value: ir.Value) -> ir.Node | None:
     """Return the one node that reads `value`, None if there are more, none, or it is a graph output."""
     uses = tuple(value.uses())
@@ -143,6 +148,7 @@ __all__ = [
     "add_initializer",
     "ancestors",
     "constant_array",
+    "constant_bias",
     "convolutions",
     "dequantized_weights",
     "float_constant",
