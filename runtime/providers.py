@@ -65,8 +65,8 @@ def open_session(
         allow_fallback: accept nodes, or the whole model, on the CPU.
 
     Returns:
-        The session, and the nodes that fell back as "Conv name"; None where something fell back and the installed
-        ONNX Runtime cannot say what.
+        The session, and the nodes that fell back as "Conv name", but for those that compute sizes of tensors; None where
+        something fell back and the installed ONNX Runtime cannot say what.
 
     Raises:
         OptionError: the provider is not one of ours.
@@ -122,8 +122,29 @@ def _open_recorded(
     if not _records_assignment():
         return _create(model, options, providers), None
     session = _create(model, options, providers)
-    fallen = tuple(f"{operator} {name}".rstrip() for where, operator, name in assigned_nodes(session) if where == "cpu")
-    return session, fallen
+    on_cpu = [(operator, name) for where, operator, name in assigned_nodes(session) if where == "cpu"]
+    sizes = _nodes_of_sizes(model) if on_cpu and providers != ["cpu"] else frozenset()
+    return session, tuple(f"{operator} {name}".rstrip() for operator, name in on_cpu if name not in sizes)
+
+
+def _nodes_of_sizes(model: bytes) -> frozenset[str]:
+    """Return the names of nodes that compute with sizes of tensors alone, a few integers.
+
+    ONNX Runtime leaves them on the CPU on purpose, since that is where shapes are known.
+    """
+    graph = onnx.load_from_string(model).graph
+    constants = {initializer.name for initializer in graph.initializer} | {""}
+    sizes: set[str] = set()
+    names = set()
+    for node in graph.node:
+        if node.op_type == "Constant":
+            constants.update(node.output)
+        elif node.op_type in ("Shape", "Size") or (
+            not sizes.isdisjoint(node.input) and (sizes | constants).issuperset(node.input)
+        ):
+            sizes.update(node.output)
+            names.add(node.name)
+    return frozenset(names - {""})
 
 
 def _create(model: bytes, options: onnxruntime.SessionOptions, providers: list[str]) -> onnxruntime.InferenceSession:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,13 +25,18 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / max(error, 1e-12)))
 
 
+@pytest.fixture(params=["edsr_f64b5_x2", "rlfn_x4"])
+def source(request, shared_data):
+    """A plain network, and one whose attention is resized to the size of a map."""
+    return shared_data / "onnx" / f"{request.param}.onnx"
+
+
 @pytest.fixture(params=["float", "daq"])
-def network(request, shared_data, tmp_path):
-    source = shared_data / "onnx" / "edsr_f64b5_x2.onnx"
+def network(request, source, tmp_path):
     if request.param == "float":
         return source
     path = tmp_path / "daq.onnx"
-    quantize(source, DaqConfig()).save(path)
+    quantize(source, replace(DaqConfig(), weight_rule="nearest")).save(path)
     return path
 
 

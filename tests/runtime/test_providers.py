@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import onnx.parser
 import onnxruntime
 import pytest
 
@@ -111,6 +112,29 @@ def test_a_network_that_runs_on_cuda_in_whole_opens(nearest_x2, pretend):
     pretend(on_cuda=("Conv", "Relu", "DepthToSpace", "FusedConv"))
     description = Session(nearest_x2(), "cuda").describe()
     assert (description.provider, description.fallback_nodes) == ("cuda", ())
+
+
+@needs_assignment
+def test_computing_sizes_on_the_cpu_is_no_fallback(pretend):
+    """As in attention that is resized to the size of what it weighs; ONNX Runtime keeps that off the GPU on purpose."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 21]>
+        resized (float[1, 3, H, W] x) => (float[1, 3, P, Q] y) <int64[1] two = {2}> {
+            [convolved] half = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x)
+            [front] plane = Shape<start = 0, end = 2>(half)
+            [sides] side = Shape<start = 2>(x)
+            [doubled] sides = Mul(side, two)
+            [joined] sizes = Concat<axis = 0>(plane, sides)
+            [resized] y = Resize<mode = "linear">(half, , , sizes)
+        }"""
+    )
+    pretend(on_cuda=("MaxPool", "Resize", "Shape"))
+    session = Session(model, "cuda")
+    assert {node for where, _, node in session.nodes() if where == "cpu"} == {"doubled", "joined"}
+    assert session.describe().fallback_nodes == ()
+    pretend(on_cuda=("MaxPool", "Shape"))
+    with pytest.raises(ProviderError, match=r"1 nodes cannot run on cuda.*\(Resize resized\)"):
+        Session(model, "cuda")
 
 
 def test_an_older_onnxruntime_refuses_fallback_by_itself(nearest_x2, pretend, monkeypatch):
