@@ -45,12 +45,19 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
   const int largest_code = (1 << *std::max_element(parameters.bits.begin(), parameters.bits.end())) - 1;
   format_ = kernels.format(largest_code, parameters.exact, side_by_side || parameters.strides[1] != 1 ? 1 : taps_);
   products_ = format_ == CodeFormat::byte_pairs ? kPairProducts : taps_;
+  // Pixels of codes are wider where that costs no step: what does not cross lines of memory is read faster.
+  const int64_t products = side_by_side ? 1 : products_;
+  const auto steps_of = [&](int64_t channels) { return kernels.steps(products * channels, format_); };
+  for (const int64_t multiple : {16, 32, 64}) {
+    const int64_t wider = round_up(padded_inputs_, multiple);
+    if (steps_of(wider) == steps_of(padded_inputs_)) padded_inputs_ = wider;
+  }
   elements_ = products_ * padded_inputs_;
   largest_weight_ =
       kernels.largest_weight(kernels.largest_shifted_code(largest_code, format_), inputs_ * kernel_[0] * kernel_[1], format_);
   code_bytes_ = is_words(format_) ? 2 : 1;
   pixel_bytes_ = padded_inputs_ * (format_ == CodeFormat::byte_pairs ? kPairProducts / 2 : code_bytes_);
-  steps_ = kernels.steps(side_by_side ? padded_inputs_ : elements_, format_);
+  steps_ = steps_of(padded_inputs_);
   if (side_by_side) {
     side_valid_.assign(static_cast<size_t>(side_blocks_ * kBlock), 0.0f);
     std::fill_n(side_valid_.begin(), outputs_ * kernel_[1], 1.0f);
@@ -134,18 +141,26 @@ void Convolution::sum_side_by_side(const Folded& folded, int64_t width, Band& ba
 }
 
 // What `accumulate` would have given for a chunk: tap kx comes from kx columns further.
-void Convolution::add_taps(int64_t x, int pixels, Band& band) const {
+void Convolution::add_taps(const Chunk& chunk, Band& band) const {
   const int64_t planes = format_ == CodeFormat::two_planes ? 2 : 1, stride = side_blocks_ * planes * kBlock;
-  for (int64_t p = 0; p < pixels; ++p) {
-    for (int64_t plane = 0; plane < planes; ++plane) {
-      int32_t* sum = band.sums + (p * planes + plane) * kBlock;
-      std::fill_n(sum, kBlock, 0);
-      for (int64_t kx = 0; kx < kernel_[1]; ++kx) {
-        const int32_t* column = band.side_sums + (x + p + kx) * stride;
-        for (int64_t output = 0; output < outputs_; ++output) {
-          const int64_t lane = kx * outputs_ + output;
-          sum[output] += column[(lane / kBlock * planes + plane) * kBlock + lane % kBlock];
+  std::fill_n(band.sums, chunk.pixels * planes * kBlock, 0);
+  for (int64_t plane = 0; plane < planes; ++plane) {
+    for (int64_t kx = 0; kx < kernel_[1]; ++kx) {
+      for (int64_t output = 0; output < outputs_;) {
+        const int64_t lane = kx * outputs_ + output;
+        const int64_t place = (lane / kBlock * planes + plane) * kBlock + lane % kBlock;
+        const int32_t* column = band.side_sums + (chunk.x + kx) * stride + place;
+        int32_t* sum = band.sums + plane * kBlock + output;
+        // Four at a time where they lie in one block: nobody reads what is past the last output.
+        const bool four = lane % kBlock + 4 <= kBlock;
+        for (int64_t p = 0; p < chunk.pixels; ++p, column += stride, sum += planes * kBlock) {
+          if (four) {
+            for (int i = 0; i < 4; ++i) sum[i] += column[i];
+          } else {
+            *sum += *column;
+          }
         }
+        output += four ? 4 : 1;
       }
     }
   }
@@ -178,13 +193,21 @@ void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folde
     const int64_t position = input_position_[static_cast<size_t>(input)];
     const Quantizer quantizer = {parameters_.channels[source], folded.lo.data() + position,
                                  folded.inverse_step.data() + position, highest_.data() + position,
-                                 folded.shift.data() + position};
+                                 folded.shift.data() + position, position == 0};
     const int64_t stride = run.strides[source];
     const uint16_t* pixels = run.sources[source] + (row * run.width + x) * stride + parameters_.first_channel[source];
     kernels_.quantize(quantizer, pixels, stride, stride - parameters_.first_channel[source], count, format_,
                       codes + position * code_bytes_, padded_inputs_ * code_bytes_);
     input += parameters_.channels[source];
   }
+}
+
+// Quantizes a row as far as `column`: piece by piece, codes are still in the first cache when they are multiplied.
+void Convolution::quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row) const {
+  const int64_t stop = std::min(column, run.width);
+  if (stop <= row.quantized) return;
+  quantize_pixels(run, folded, row.row, row.quantized, stop - row.quantized, row.codes + row.quantized * pixel_bytes_);
+  row.quantized = stop;
 }
 
 // What is added to the sums: the bias, and lo times the weights of the taps that lie inside the picture.
@@ -250,6 +273,7 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
   const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
   const int blocks = static_cast<int>(padded_outputs_ / kBlock) * planes;
   for (int64_t row = first_row; row < last_row; ++row) {
+    NewRow new_row = {-1, run.width, nullptr};
     for (int64_t ky = 0; ky < kernel_[0]; ++ky) {
       const int64_t source_row = row * parameters_.strides[0] - parameters_.pads[0] + ky * parameters_.dilations[0];
       const bool valid = source_row >= 0 && source_row < run.height;
@@ -259,10 +283,14 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
         const int64_t slot = source_row % ring;
         uint8_t* target = codes + slot * row_bytes;
         if (band.held_rows[static_cast<size_t>(slot)] != source_row) {
-          uint8_t* quantized = paired ? unpaired : target;
-          quantize_pixels(run, folded, source_row, 0, run.width, quantized + pad * padded_inputs_ * code_bytes_);
-          if (paired) kernels_.pair(quantized, padded_inputs_, pairs, target);
           band.held_rows[static_cast<size_t>(slot)] = source_row;
+          if (paired) {
+            quantize_pixels(run, folded, source_row, 0, run.width, unpaired + pad * padded_inputs_ * code_bytes_);
+            kernels_.pair(unpaired, padded_inputs_, pairs, target);
+          } else {
+            new_row = {source_row, 0, target + pad * pixel_bytes_};
+            if (side_blocks_ > 0 || ky + 1 < kernel_[0]) quantize_until(run, folded, run.width, new_row);
+          }
         }
         row_codes = target;
       }
@@ -276,75 +304,73 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
     const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
                                        folded.packed, valid_.data()};
     if (side_blocks_ > 0) sum_side_by_side(folded, width, band);
-    for (int block = 0; block < blocks; block += kBlocksTogether) {
-      const int together = std::min(kBlocksTogether, blocks - block);
+    for (int block = 0; block < blocks; block += kernels_.blocks) {
+      const int together = std::min(kernels_.blocks, blocks - block);
       for (int64_t x = 0; x < width; x += kernels_.chunk) {
         const int pixels = static_cast<int>(std::min<int64_t>(kernels_.chunk, width - x));
+        const Chunk chunk = {row, x, pixels, block / planes, together / planes};
         if (side_blocks_ > 0) {
-          add_taps(x, pixels, band);
+          add_taps(chunk, band);
         } else {
+          quantize_until(run, folded, (x + pixels - 1) * stride + (kernel_[1] - 1) * dilation + 1 - pad, new_row);
           kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums);
         }
-        finish_chunk(run, folded, row, x, pixels, block / planes, together / planes, row == first_row && x == 0, band,
-                     statistics);
+        finish_chunk(run, folded, chunk, row == first_row && x == 0, band, statistics);
       }
     }
     if (statistics != nullptr) statistics->end_row(width);
   }
 }
 
-void Convolution::finish_chunk(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int pixels,
-                               int first_block, int blocks, bool sets_pivot, Band& band, BandStatistics* statistics) const {
-  const int64_t stop = x + pixels;
-  for (int b = 0; b < blocks; ++b) {
-    const int block = first_block + b;
+void Convolution::finish_chunk(const ConvolutionRun& run, const Folded& folded, const Chunk& chunk, bool sets_pivot,
+                               Band& band, BandStatistics* statistics) const {
+  const int64_t stop = chunk.x + chunk.pixels;
+  for (int position = 0; position < chunk.blocks; ++position) {
+    const int block = chunk.first_block + position;
     const float* inner = band.bias.data() + block * kBlock;
     bool first = sets_pivot;
     // Pixels at the left border, inside, and at the right border.
-    const int64_t edges[4] = {x, std::clamp(band.left, x, stop), std::clamp(band.right, x, stop), stop};
+    const int64_t edges[4] = {chunk.x, std::clamp(band.left, chunk.x, stop), std::clamp(band.right, chunk.x, stop), stop};
     for (int part = 0; part < 3; ++part) {
       const int64_t begin = edges[part], count = edges[part + 1] - begin;
       if (count == 0) continue;
       const int64_t index = part == 0 ? 1 + begin : 1 + band.left + begin - band.right;
-      const float* bias = part == 1 ? inner : inner + index * padded_outputs_;
-      finish_run(run, folded, row, begin, x, count, block, b, blocks, bias, part == 1 ? 0 : padded_outputs_, first, band,
-                 statistics);
+      Finish finish = {};
+      finish.pixels = count;
+      finish.bias = part == 1 ? inner : inner + index * padded_outputs_;
+      finish.bias_stride = part == 1 ? 0 : padded_outputs_;
+      finish.sets_pivot = first;
+      finish_run(run, folded, chunk, begin, position, band, statistics, finish);
       first = false;
     }
   }
 }
 
-void Convolution::finish_run(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t chunk_x,
-                             int64_t pixels, int block, int position, int blocks, const float* bias, int64_t bias_stride,
-                             bool sets_pivot, Band& band, BandStatistics* statistics) const {
-  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
-  const int64_t sum_stride = static_cast<int64_t>(blocks) * planes * kBlock;
+// Completes and runs `finish`, which is for the pixels from x on and a block of a chunk.
+void Convolution::finish_run(const ConvolutionRun& run, const Folded& folded, const Chunk& chunk, int64_t x, int position,
+                             Band& band, BandStatistics* statistics, Finish& finish) const {
+  const int planes = format_ == CodeFormat::two_planes ? 2 : 1, block = chunk.first_block + position;
   const int64_t width = output_width(run.width), size = parameters_.blocksize;
   const Epilogue epilogue = {folded.scale.data(),  slope_.data(),     valid_.data(),
                              parameters_.activation, parameters_.operand, parameters_.operand_first, planes == 2};
-  Finish finish = {};
-  finish.pixels = pixels;
-  finish.accumulators = band.sums + (x - chunk_x) * sum_stride + position * planes * kBlock;
-  finish.accumulator_stride = sum_stride;
-  finish.bias = bias;
-  finish.bias_stride = bias_stride;
+  finish.accumulator_stride = static_cast<int64_t>(chunk.blocks) * planes * kBlock;
+  finish.accumulators = band.sums + (x - chunk.x) * finish.accumulator_stride + position * planes * kBlock;
   finish.channel = block * kBlock;
-  finish.sets_pivot = sets_pivot;
   if (statistics != nullptr) finish.statistics = &statistics->row();
   if (run.operand != nullptr) {
-    finish.operand = run.operand + (row * width + x) * padded_outputs_ + block * kBlock;
+    finish.operand = run.operand + (chunk.row * width + x) * padded_outputs_ + block * kBlock;
     finish.operand_stride = padded_outputs_;
   }
   if (parameters_.planar) {
     finish.float_output = band.values;
     finish.output_stride = kBlock;
     kernels_.finish(epilogue, finish);
-    scatter(run, row, x, pixels, block, band.values);
+    scatter(run, chunk.row, x, finish.pixels, block, band.values);
     return;
   }
   const int64_t channel_blocks = padded_channels_ / kBlock;
   const int64_t subpixel = block / channel_blocks, dy = subpixel / size, dx = subpixel % size;
-  finish.half_output = run.half_output + ((row * size + dy) * width * size + x * size + dx) * padded_channels_ +
+  finish.half_output = run.half_output + ((chunk.row * size + dy) * width * size + x * size + dx) * padded_channels_ +
                        block % channel_blocks * kBlock;
   finish.output_stride = size * padded_channels_;
   kernels_.finish(epilogue, finish);

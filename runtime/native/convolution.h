@@ -65,6 +65,8 @@ class Convolution {
  private:
   struct Folded;  // weights with the steps of one picture folded in
   struct Band;    // working memory of a band of rows
+  struct NewRow;  // a row of the input that is being quantized
+  struct Chunk;   // a run of pixels whose sums are in working memory
 
   void add_weight(int64_t row, int64_t tap, int64_t position, float weight);
   void fold(const ConvolutionRun& run, const Parallel& parallel, Folded& folded) const;
@@ -73,16 +75,16 @@ class Convolution {
                 BandStatistics* statistics) const;
   void pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const;
   void sum_side_by_side(const Folded& folded, int64_t width, Band& band) const;
-  void add_taps(int64_t x, int pixels, Band& band) const;
+  void add_taps(const Chunk& chunk, Band& band) const;
   void quantize_pixels(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
                        uint8_t* codes) const;
+  void quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row) const;
   void border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width, int64_t output_width,
                    Band& band) const;
-  void finish_chunk(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int pixels, int first_block,
-                    int blocks, bool sets_pivot, Band& band, BandStatistics* statistics) const;
-  void finish_run(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t chunk_x, int64_t pixels,
-                  int block, int position, int blocks, const float* bias, int64_t bias_stride, bool sets_pivot, Band& band,
-                  BandStatistics* statistics) const;
+  void finish_chunk(const ConvolutionRun& run, const Folded& folded, const Chunk& chunk, bool sets_pivot, Band& band,
+                    BandStatistics* statistics) const;
+  void finish_run(const ConvolutionRun& run, const Folded& folded, const Chunk& chunk, int64_t x, int position, Band& band,
+                  BandStatistics* statistics, Finish& finish) const;
   void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const float* values) const;
 
   const Kernels& kernels_;

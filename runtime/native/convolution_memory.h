@@ -41,9 +41,20 @@ struct Convolution::Band {
   std::vector<int16_t> fold_scratch;
   std::vector<float> carry, offsets;  // of an output channel that is folded
   int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
-  int32_t* sums = nullptr;       // of a chunk of pixels: (pixels, blocks, planes, kBlock)
+  int32_t* sums = nullptr;       // of a chunk: (pixels, blocks, planes, kBlock)
   int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)
   float* values = nullptr;
+};
+
+struct Convolution::NewRow {
+  int64_t row;        // of the input
+  int64_t quantized;  // pixels
+  uint8_t* codes;     // of its first pixel
+};
+
+struct Convolution::Chunk {
+  int64_t row, x;  // of the output
+  int pixels, first_block, blocks;
 };
 
 }  // namespace daq

@@ -14,7 +14,7 @@ constexpr int kLargestChunk = 48;      // pixels of a row whose accumulators are
 constexpr int kBlocksTogether = 4;     // blocks of output channels that are accumulated together
 constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
 constexpr int kReadPast = 3;           // pixels of codes that may be read past the end of a row
-constexpr int kSlack = 64;             // bytes that may be read, and by `pair` written, past the end of a row of codes
+constexpr int kSlack = 64;             // bytes past the end of a row of codes that may be read, and by `quantize` and `pair` written
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -57,6 +57,7 @@ struct Quantizer {
   const float* inverse_step;
   const float* highest;  // 2^bits - 1
   const float* shift;    // power of two that codes are multiplied by, to use spare bits
+  bool begins_pixel;     // whether they come first in a pixel of codes
 };
 
 // Where the inputs of a row of outputs lie: a segment is one row of the kernel, or one tap where it is dilated.
@@ -109,7 +110,8 @@ struct Finish {
 
 struct Kernels {
   Isa isa;
-  int chunk;  // pixels that `accumulate` likes best, at most kLargestChunk
+  int chunk;   // pixels that `accumulate` likes best, at most kLargestChunk
+  int blocks;  // and blocks, at most kBlocksTogether
 
   // The format for codes up to `largest_code` and so many neighbouring taps a segment, and the largest code it may be
   // shifted to. A row of codes may be read kReadPast pixels past its end.

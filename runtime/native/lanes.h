@@ -14,6 +14,8 @@
 namespace daq {
 namespace {  // one copy a tier
 
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 constexpr int kLanes = 16;
 constexpr float kLargestHalf = 65504.0f;
 
@@ -32,8 +34,8 @@ inline Part part_round(Part a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NE
 inline Part part_one_where_positive(Part a) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1.0f));
 }
-inline Part part_select_negative(Part a, Part where_negative) {
-  return _mm512_mask_mov_ps(a, _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_LT_OQ), where_negative);
+inline Part part_times_where_negative(Part a, Part factor) {
+  return _mm512_mask_mul_ps(a, _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_LT_OQ), a, factor);
 }
 inline Part part_from_int(const int32_t* p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
 inline Part part_power_of_two(Part whole) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), whole); }
@@ -67,8 +69,8 @@ inline Part part_round(Part a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST
 inline Part part_one_where_positive(Part a) {
   return _mm256_and_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ), _mm256_set1_ps(1.0f));
 }
-inline Part part_select_negative(Part a, Part where_negative) {
-  return _mm256_blendv_ps(a, where_negative, _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_LT_OQ));
+inline Part part_times_where_negative(Part a, Part factor) {
+  return _mm256_blendv_ps(a, a * factor, _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_LT_OQ));
 }
 inline Part part_from_int(const int32_t* p) {
   return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -127,7 +129,7 @@ inline Part part_round(Part a) {  // exact and half to even below 2^22: only cod
   return shifted - magic;
 }
 inline Part part_one_where_positive(Part a) { return a > part_set(0.0f) ? part_set(1.0f) : part_set(0.0f); }
-inline Part part_select_negative(Part a, Part where_negative) { return a < part_set(0.0f) ? where_negative : a; }
+inline Part part_times_where_negative(Part a, Part factor) { return a < part_set(0.0f) ? a * factor : a; }
 inline Part part_from_int(const int32_t* p) {
   IntPart v;
   std::memcpy(&v, p, sizeof(v));
@@ -228,8 +230,8 @@ DAQ_LANES_BINARY(operator*, a * b)
 DAQ_LANES_BINARY(operator/, a / b)
 DAQ_LANES_BINARY(lanes_min, part_min(a, b))  // b where either is NaN
 DAQ_LANES_BINARY(lanes_max, part_max(a, b))  // b where either is NaN
-// x where it is not negative, else y.
-DAQ_LANES_BINARY(lanes_select_negative, part_select_negative(a, b))
+// x where it is not negative, else x * y.
+DAQ_LANES_BINARY(lanes_times_where_negative, part_times_where_negative(a, b))
 #undef DAQ_LANES_BINARY
 
 inline Lanes lanes_fma(const Lanes& a, const Lanes& b, const Lanes& c) {

@@ -1,7 +1,10 @@
 // AVX2. Codes of up to four bits: VPMADDUBSW adds products of unsigned and signed bytes in pairs to 16 bits, and eight such
-// sums fit before they are widened (8 * 2 * 15 * 127 < 2^15). Wider codes: 16-bit products (VPMADDWD), exact as they are.
+// sums fit before they are widened (8 * 2 * 15 * 127 < 2^15). Wider codes: 16-bit products (VPMADDWD), by Winograd's filters
+// where kernels are three wide.
 
-#include "tier.h"
+#include <vector>
+
+#include "tier_filters.h"
 
 namespace daq {
 namespace {
@@ -9,8 +12,9 @@ namespace {
 constexpr int kLargestByteCode = 15;
 constexpr int64_t kStepsBeforeWidening = 8;
 
-CodeFormat format(int largest_code, bool exact, int64_t) {
-  return exact || largest_code > kLargestByteCode ? CodeFormat::words : CodeFormat::bytes;
+CodeFormat format(int largest_code, bool exact, int64_t neighbours) {
+  if (!exact && largest_code <= kLargestByteCode) return CodeFormat::bytes;
+  return neighbours == 3 ? filter_format(exact) : CodeFormat::words;
 }
 
 int largest_shifted_code(int largest_code, CodeFormat format) {
@@ -18,10 +22,22 @@ int largest_shifted_code(int largest_code, CodeFormat format) {
 }
 
 int largest_weight(int largest_code, int64_t products, CodeFormat format) {
+  if (is_filter(format)) return filter_largest_weight(largest_code, products, format);
   return weight_limit(format == CodeFormat::bytes ? 127 : 32767, largest_code, products);
 }
 
-int64_t steps(int64_t elements, CodeFormat format) { return elements / (format == CodeFormat::bytes ? 4 : 2); }
+int64_t steps(int64_t elements, CodeFormat format) {
+  return is_filter(format) ? filter_steps(elements, format) : elements / (format == CodeFormat::bytes ? 4 : 2);
+}
+
+void pack_tiles(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat format, void* packed) {
+  if (!is_filter(format)) return pack(folded, segments, elements, steps, format, packed);
+  const int products = segments * (format == CodeFormat::pairs ? Pairs::kProducts : Quads::kProducts);
+  const int64_t channels = elements / 3;
+  std::vector<int16_t> weights(static_cast<size_t>(kBlock * products * channels));
+  filter_weights(folded, segments, elements, format, weights.data());
+  pack_steps(weights.data(), products, channels, channels / 2, 0, true, static_cast<int16_t*>(packed));
+}
 
 inline __m256i broadcast(const uint8_t* codes) {
   int32_t four;
@@ -32,9 +48,10 @@ inline __m256i broadcast(const uint8_t* codes) {
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
 
+// A function of its own, so that all sums stay in registers: inlined, GCC 12 keeps one in memory, a third slower.
 template <int kPixels>
-void tile_bytes(const Accumulation& a, int64_t x, const uint8_t* weights, int32_t* sums, int64_t stride) {
-  const __m256i ones = _mm256_set1_epi16(1);
+__attribute__((noinline)) void tile_bytes(const Accumulation& a, int64_t x, const uint8_t* weights, int32_t* sums,
+                                          int64_t stride) {
   for (int p = 0; p < kPixels; ++p) {
     store(sums + p * stride, _mm256_setzero_si256());
     store(sums + p * stride + 8, _mm256_setzero_si256());
@@ -58,7 +75,7 @@ void tile_bytes(const Accumulation& a, int64_t x, const uint8_t* weights, int32_
       for (int p = 0; p < kPixels; ++p) {
         for (int h = 0; h < 2; ++h) {
           int32_t* sum = sums + p * stride + 8 * h;
-          store(sum, _mm256_add_epi32(load(sum), _mm256_madd_epi16(narrow[p][h], ones)));
+          store(sum, _mm256_add_epi32(load(sum), _mm256_madd_epi16(narrow[p][h], _mm256_set1_epi16(1))));
         }
       }
     }
@@ -103,7 +120,66 @@ void row(const Accumulation& a, bool bytes, int64_t x, int pixels, const uint8_t
   }
 }
 
+typedef int32_t Ints __attribute__((vector_size(32)));
+typedef uint32_t Words __attribute__((vector_size(32)));
+
+// The products of four rows of factors with the weights of a block.
+inline void dot(const int16_t* factors, int64_t row, const uint8_t* weights, int64_t steps, Words (&products)[4][2]) {
+  __m256i sum[4][2];
+  for (int g = 0; g < 4; ++g) sum[g][0] = sum[g][1] = _mm256_setzero_si256();
+  for (int64_t step = 0; step < steps; ++step) {
+    const __m256i first = load(weights), second = load(weights + 32);
+    for (int g = 0; g < 4; ++g) {
+      const __m256i factor = broadcast(reinterpret_cast<const uint8_t*>(factors + g * row + 2 * step));
+      sum[g][0] = _mm256_add_epi32(sum[g][0], _mm256_madd_epi16(factor, first));
+      sum[g][1] = _mm256_add_epi32(sum[g][1], _mm256_madd_epi16(factor, second));
+    }
+    weights += kStepBytes;
+  }
+  std::memcpy(products, sum, sizeof(sum));
+}
+
+// A few pixels, all blocks, `Filter::kSize` neighbours at a time. What comes of groups that are not there is not used.
+template <class Filter>
+void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
+  constexpr int kSize = Filter::kSize, kProducts = Filter::kProducts;
+  Factors<Filter> factors;
+  const int64_t position = a.segments * a.steps / kProducts, stride = static_cast<int64_t>(count) * kBlock;
+  const int groups = (pixels + kSize - 1) / kSize;
+  for (int64_t start = 0; start < position; start += factors.kPiece) {
+    const int64_t length = smaller(factors.kPiece, position - start);
+    factors.gather(a, x, groups, start, length);
+    for (int block = 0; block < count; ++block) {
+      const uint8_t* weights = static_cast<const uint8_t*>(a.weights) +
+                               ((first_block + block) * kProducts * position + start) / 2 * kStepBytes;
+      for (int g = 0; g < groups; g += 4) {
+        Words products[kProducts][4][2];
+        for (int p = 0; p < kProducts; ++p) {
+          dot(factors.of[p][g], factors.kRow, weights + p * position / 2 * kStepBytes, length / 2, products[p]);
+        }
+        for (int i = 0; i < 4 && g + i < groups; ++i) {
+          const int first = kSize * (g + i), valid = static_cast<int>(smaller(kSize, pixels - first));
+          for (int half = 0; half < 2; ++half) {
+            Words product[kProducts];
+            for (int p = 0; p < kProducts; ++p) product[p] = products[p][i][half];
+            Ints results[kSize];
+            Filter::results_of(product, results);
+            for (int r = 0; r < valid; ++r) {
+              int32_t* sum = sums + (first + r) * stride + block * kBlock + 8 * half;
+              store(sum, _mm256_add_epi32(load(sum), reinterpret_cast<__m256i>(results[r])));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
+  if (is_filter(format)) {
+    auto* some = format == CodeFormat::quads ? neighbours<Quads> : neighbours<Pairs>;
+    return accumulate_groups(some, a, x, pixels, first_block, count, sums);
+  }
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
   for (int block = 0; block < count; ++block) {
     const auto* weights =
@@ -115,8 +191,8 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 }  // namespace
 
 extern const Kernels kAvx2Kernels = {
-    Isa::avx2, 24,   format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product, fold, pack,
-    accumulate, leave_nothing, finish, finish_float,         accumulate_float, planar_statistics,
+    Isa::avx2, 48, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product,
+    fold, pack_tiles, accumulate, leave_nothing, finish, finish_float, accumulate_float, planar_statistics,
 };
 
 }  // namespace daq

@@ -1,0 +1,123 @@
+// Half-precision pixels to codes. A part of tier.h.
+
+#pragma once
+
+#include "kernels.h"
+#include "lanes.h"
+
+namespace daq {
+namespace {  // one copy a tier
+
+// Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
+template <bool kWords, int kBytes>
+void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* pixels, int64_t stride, int64_t readable,
+                    int64_t count, uint8_t* codes, int64_t code_stride) {
+  const Lanes lo = lanes_load(quantizer.lo + first);
+  const Lanes inverse_step = lanes_load(quantizer.inverse_step + first);
+  const Lanes highest = lanes_load(quantizer.highest + first);
+  const Lanes shift = lanes_load(quantizer.shift + first);
+  const Lanes zero = lanes_set(0.0f);
+  uint16_t held[kLanes] = {};
+  for (int64_t x = 0; x < count; ++x) {
+    const uint16_t* source = pixels + x * stride;
+    if (readable < kLanes) {  // a slice at the end of a pixel, which must not be read past
+      std::memcpy(held, source, static_cast<size_t>(readable) * sizeof(uint16_t));
+      source = held;
+    }
+    // NaN goes to zero, as in QuantizeLinear.
+    const Lanes position = lanes_min(lanes_max((lanes_load_half(source) - lo) * inverse_step, zero), highest);
+    const Lanes code = lanes_round(position) * shift;
+    alignas(64) uint8_t whole[kLanes * 2];
+    uint8_t* target = codes + x * code_stride;
+    constexpr bool kPartial = kBytes < kLanes * (kWords ? 2 : 1);
+    if constexpr (kWords) {
+      lanes_store_words(reinterpret_cast<int16_t*>(kPartial ? whole : target), code);
+    } else {
+      lanes_store_bytes(kPartial ? whole : target, code);
+    }
+    if constexpr (kPartial) std::memcpy(target, whole, kBytes);
+  }
+}
+
+#if defined(__AVX512BW__)
+// Bytes of 49 to 64 channels, packed together; 64 are written.
+void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t count, uint8_t* codes,
+                          int64_t code_stride) {
+  __m512 lo[4], inverse_step[4], highest[4];
+  __m512i shift[4];
+  for (int b = 0; b < 4; ++b) {
+    lo[b] = part_load(quantizer.lo + b * kLanes);
+    inverse_step[b] = part_load(quantizer.inverse_step + b * kLanes);
+    highest[b] = part_load(quantizer.highest + b * kLanes);
+    shift[b] = _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(quantizer.shift + b * kLanes)));
+  }
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  for (int64_t x = 0; x < count; ++x) {
+    __m512i code[4];
+    for (int b = 0; b < 4; ++b) {
+      const __m512 position = (part_load_half(pixels + x * stride + b * kLanes) - lo[b]) * inverse_step[b];
+      const __m512 held = part_min(part_max(position, part_set(0.0f)), highest[b]);  // NaN becomes 0
+      code[b] = _mm512_sllv_epi32(_mm512_cvtps_epi32(held), shift[b]);
+    }
+    const __m512i low = _mm512_packus_epi32(code[0], code[1]), high = _mm512_packus_epi32(code[2], code[3]);
+    _mm512_storeu_si512(codes + x * code_stride, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
+  }
+}
+#endif
+
+template <bool kWords>
+void quantize_as(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count,
+                 uint8_t* codes, int64_t code_stride) {
+  constexpr int kSize = kWords ? 2 : 1;
+  for (int64_t first = 0; first < quantizer.channels; first += kLanes) {
+    const auto run = [&](auto block) {
+      block(quantizer, first, pixels + first, stride, readable - first, count, codes + first * kSize, code_stride);
+    };
+    // The padding of the last step is written, as zeros: highest is 0 there.
+    switch (smaller(round_up(quantizer.channels - first, 4), kLanes)) {
+      case 4: run(quantize_block<kWords, 4 * kSize>); break;
+      case 8: run(quantize_block<kWords, 8 * kSize>); break;
+      case 12: run(quantize_block<kWords, 12 * kSize>); break;
+      default: run(quantize_block<kWords, 16 * kSize>); break;
+    }
+  }
+}
+
+void quantize(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count,
+              CodeFormat format, uint8_t* codes, int64_t code_stride) {
+  if (is_words(format)) {
+    quantize_as<true>(quantizer, pixels, stride, readable, count, codes, code_stride);
+  } else {
+#if defined(__AVX512BW__)
+    // Zeros past the last channel are overwritten with the next source or pixel.
+    const bool four_blocks = quantizer.channels > 3 * kLanes && quantizer.channels <= 4 * kLanes;
+    if (quantizer.begins_pixel && four_blocks && readable >= 4 * kLanes) {
+      return quantize_four_blocks(quantizer, pixels, stride, count, codes, code_stride);
+    }
+#endif
+    quantize_as<false>(quantizer, pixels, stride, readable, count, codes, code_stride);
+  }
+}
+
+void pair(const uint8_t* codes, int64_t channels, int64_t pairs, uint8_t* paired) {
+  constexpr int kPiece = kSlack;
+  // Whole pieces: what they write past the end of a run is written again with the next.
+  const auto run = [channels](const uint8_t* __restrict a, const uint8_t* __restrict b, int sign, int zero,
+                              uint8_t* __restrict target) {
+    for (int64_t c = 0; c < channels; c += kPiece) {
+      for (int i = 0; i < kPiece; ++i) target[c + i] = static_cast<uint8_t>(a[c + i] + sign * b[c + i] + zero);
+    }
+  };
+  for (int64_t p = 0; p < pairs; ++p) {
+    const uint8_t* d0 = codes + 2 * p * channels;
+    const uint8_t *d1 = d0 + channels, *d2 = d1 + channels, *d3 = d2 + channels;
+    uint8_t* target = paired + p * kPairProducts * channels;
+    run(d0, d2, -1, kPairZero, target);
+    run(d1, d2, 1, 0, target + channels);
+    run(d2, d1, -1, kPairZero, target + 2 * channels);
+    run(d3, d1, -1, kPairZero, target + 3 * channels);
+  }
+}
+
+}  // namespace
+}  // namespace daq
