@@ -143,12 +143,8 @@ inline void dot(const int16_t* factors, int64_t row, const uint8_t* weights, int
 template <class Filter>
 void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   constexpr int kSize = Filter::kSize, kProducts = Filter::kProducts;
-  Factors<Filter> factors;
   const int64_t position = a.segments * a.steps / kProducts, stride = static_cast<int64_t>(count) * kBlock;
-  const int groups = (pixels + kSize - 1) / kSize;
-  for (int64_t start = 0; start < position; start += factors.kPiece) {
-    const int64_t length = smaller(factors.kPiece, position - start);
-    factors.gather(a, x, groups, start, length);
+  for_pieces<Filter>(a, x, pixels, [&](const Factors<Filter>& factors, int groups, int64_t start, int64_t length) {
     for (int block = 0; block < count; ++block) {
       const uint8_t* weights = static_cast<const uint8_t*>(a.weights) +
                                ((first_block + block) * kProducts * position + start) / 2 * kStepBytes;
@@ -172,7 +168,7 @@ void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, i
         }
       }
     }
-  }
+  });
 }
 
 void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {

@@ -144,6 +144,19 @@ struct Factors {
   }
 };
 
+// Calls `piece(factors, groups, start, length)` for all positions of a few pixels, a piece of them at a time.
+template <class Filter, class Piece>
+inline void for_pieces(const Accumulation& a, int64_t x, int pixels, Piece piece) {
+  Factors<Filter> factors;
+  const int64_t positions = a.segments * a.steps / Filter::kProducts;
+  const int groups = (pixels + Filter::kSize - 1) / Filter::kSize;
+  for (int64_t start = 0; start < positions; start += factors.kPiece) {
+    const int64_t length = smaller(factors.kPiece, positions - start);
+    factors.gather(a, x, groups, start, length);
+    piece(factors, groups, start, length);
+  }
+}
+
 // Calls `group` for a few pixels at a time; it adds to their sums.
 template <class Group>
 void accumulate_groups(Group group, const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
