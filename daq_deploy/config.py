@@ -15,6 +15,7 @@ FLOAT_BITS = 32
 
 PROFILES = ("deploy", "paper")
 RANGE_RULES = ("deploy", "paper", "reference")
+LEVELS = ("companded", "even")
 WEIGHT_RULES = ("deploy", "nearest", "paper", "trained")
 """`trained` is that of a fine-tuned checkpoint, whose steps come with it."""
 EDGE_ROLES = ("head", "closing", "upsampler", "tail")
@@ -48,6 +49,12 @@ class DaqConfig:
     """Rule that gives a channel's range: one of RANGE_RULES."""
     weight_rule: str = "deploy"
     """Rule that quantizes weights: one of WEIGHT_RULES."""
+    levels: str = "companded"
+    """Levels of the `deploy` range rule: one of LEVELS.
+
+    `companded` steps grow away from the value around which a feature map's others crowd, in channels of at most 4 bits, where
+    pictures show that it lowers the output's error; `even` steps are all alike, and quantized in fewer operators.
+    """
     range_bits: int | None = None
     """Bits to which the spreads of a layer's channels are quantized, 4 or 8; None keeps them float."""
     mixed: bool = False
@@ -69,6 +76,7 @@ class DaqConfig:
             _check_bits(name, getattr(self, name), allow_float=True)
         _check_choice("layers", self.layers, ("all", "body"))
         _check_choice("range_rule", self.range_rule, RANGE_RULES)
+        _check_choice("levels", self.levels, LEVELS)
         _check_choice("weight_rule", self.weight_rule, WEIGHT_RULES)
         _check_choice("range_bits", self.range_bits, (None, 4, 8))
         _check_choice("profile", self.profile, PROFILES)
@@ -100,7 +108,13 @@ class DaqConfig:
         config = cls(weight_bits=bits, activation_bits=bits)
         if profile == "paper":
             return replace(
-                config, profile="paper", range_rule="paper", range_bits=4, weight_rule="paper", layers="body"
+                config,
+                profile="paper",
+                range_rule="paper",
+                levels="even",
+                range_bits=4,
+                weight_rule="paper",
+                layers="body",
             )
         return config
 
@@ -145,4 +159,13 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
         raise OptionError(f"{_flag(name)} {value}: choose one of {listed}")
 
 
-__all__ = ["CONFIG_VERSION", "EDGE_ROLES", "FLOAT_BITS", "PROFILES", "RANGE_RULES", "WEIGHT_RULES", "DaqConfig"]
+__all__ = [
+    "CONFIG_VERSION",
+    "EDGE_ROLES",
+    "FLOAT_BITS",
+    "LEVELS",
+    "PROFILES",
+    "RANGE_RULES",
+    "WEIGHT_RULES",
+    "DaqConfig",
+]

@@ -67,7 +67,7 @@ class TrainedQuantizers:
             raise CheckpointError(f"the checkpoint's record of its quantizers is damaged: {error}") from error
 
     def plan(self, floating: Mapping[ir.Node, LayerReport]) -> dict[ir.Node, LayerReport]:
-        """Return the plan of a graph with bits and tails as trained.
+        """Return the plan of a graph with bits, tails and levels as trained.
 
         Args:
             floating: the plan that the configuration gives for the graph.
@@ -85,6 +85,7 @@ class TrainedQuantizers:
                 layer,
                 weight_bits=trained[layer.name].weight_bits,
                 tail=trained[layer.name].tail,
+                companded=trained[layer.name].companded,
                 channel_bits=trained[layer.name].channel_bits,
             )
             for node, layer in floating.items()

@@ -27,6 +27,15 @@ from daq_deploy.passes.plan import LayerReport
 TINY = 1e-15
 """Smallest step."""
 
+COMPANDED_BITS = 4
+"""Channels of more bits have even levels."""
+
+LARGEST_POSITION = 127
+"""Of a companded level, in units above the lowest."""
+
+FAR = 1e20
+"""A unit so large that there is always a smaller one."""
+
 LARGEST_SPREAD = 2.0**50
 """Largest spread; sums of squares of what has a larger one overflow in float32, in which some implementations compute."""
 
@@ -52,6 +61,8 @@ class LayerPlan:
     """Bits to which the spreads of the channels are quantized; None keeps them float."""
     tail: float | tuple[float, ...] | Tensor | None = None
     """Weight of a channel's full extent in the `deploy` rule, 0 to 1; or one a channel."""
+    companded: bool = False
+    """Whether channels of at most COMPANDED_BITS have levels whose steps grow away from an origin."""
 
     @property
     def bits(self) -> Tensor:
@@ -105,7 +116,7 @@ class QuantizedActivation:
     step: Tensor
     """Distance of the levels, float32 (N, C, 1, 1)."""
     codes: Tensor
-    """0 to 2^bits - 1, float32 (N, C, H, W)."""
+    """0 to 2^bits - 1, or units above `lo` of companded levels, float32 (N, C, H, W)."""
 
     @property
     def values(self) -> Tensor:
@@ -131,16 +142,24 @@ def _gaussian_range(statistics: Statistics, plan: LayerPlan, step_bits: Tensor) 
 
 
 def _deploy_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor]:
-    """Clip each side at the weighted geometric mean of the Gaussian's clip and the side's extent."""
+    """Spread the levels evenly between the clips."""
+    centre, below, above = _clips(statistics, plan)
+    return centre - below, ((below + above) / plan.last_code.to(below.device)).clamp(min=TINY)
+
+
+def _clips(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the levels are centred, and how far they go below and above.
+
+    Each side is clipped at the weighted geometric mean of the Gaussian's clip and the side's extent.
+    """
     if plan.tail is None:
         raise OptionError("range rule deploy: the layer's tail is missing")
     device = statistics.spread.device
     tail = torch.as_tensor(plan.tail, dtype=torch.float64, device=device).reshape(1, -1, 1, 1)
-    last_code = plan.last_code.to(device)
-    gaussian = _unit_step(plan.bits).to(device) * statistics.spread * last_code
+    gaussian = _unit_step(plan.bits).to(device) * statistics.spread * plan.last_code.to(device)
     if not plan.signed:
         top = torch.minimum(gaussian ** (1 - tail) * statistics.maximum**tail, statistics.maximum)
-        return torch.zeros_like(top), (top / last_code).clamp(min=TINY)
+        return torch.zeros_like(top), torch.zeros_like(top), top
     below, above = (
         torch.minimum((gaussian / 2) ** (1 - tail) * extent**tail, extent)
         for extent in (
@@ -148,7 +167,7 @@ def _deploy_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tens
             (statistics.maximum - statistics.mean).clamp(min=0),
         )
     )
-    return statistics.mean - below, ((below + above) / last_code).clamp(min=TINY)
+    return statistics.mean, below, above
 
 
 def _unit_step(bits: Tensor) -> Tensor:
@@ -187,6 +206,8 @@ WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"nearest": _nearest_
 
 def quantize_activation(feature_map: Tensor, plan: LayerPlan) -> QuantizedActivation:
     """Quantize a float32 feature map (N, C, H, W) by the ranges of its own channels."""
+    if plan.companded:
+        return _quantize_companded(feature_map, plan)
     lo, step = activation_range(feature_map, plan)
     codes = torch.round((feature_map - lo) / step).clamp(torch.zeros(()), plan.last_code.float())
     return QuantizedActivation(lo, step, codes)
@@ -194,12 +215,49 @@ def quantize_activation(feature_map: Tensor, plan: LayerPlan) -> QuantizedActiva
 
 def activation_range(feature_map: Tensor, plan: LayerPlan) -> tuple[Tensor, Tensor]:
     """Return lo and step of every channel, float32 (N, C, 1, 1). Gradients reach the plan's tail and nothing else."""
-    with torch.no_grad():
-        statistics = Statistics.of(feature_map, plan.signed)
-        if plan.range_bits is not None:
-            statistics = replace(statistics, spread=_quantize_spreads(statistics.spread, plan.range_bits))
-    lo, step = RANGE_RULES[plan.range_rule](statistics, plan)
+    lo, step = RANGE_RULES[plan.range_rule](_statistics(feature_map, plan), plan)
     return lo.float(), step.float()
+
+
+@torch.no_grad()
+def _statistics(feature_map: Tensor, plan: LayerPlan) -> Statistics:
+    statistics = Statistics.of(feature_map, plan.signed)
+    if plan.range_bits is None:
+        return statistics
+    return replace(statistics, spread=_quantize_spreads(statistics.spread, plan.range_bits))
+
+
+def _quantize_companded(feature_map: Tensor, plan: LayerPlan) -> QuantizedActivation:
+    """Quantize each channel to levels 3, 7, 12, 18 ... units away from its origin on both sides."""
+    statistics = _statistics(feature_map, plan)
+    lo, step = (values.float() for values in _deploy_range(statistics, plan))
+    codes = torch.round((feature_map - lo) / step).clamp(torch.zeros(()), plan.last_code.float())
+    centre, below, above = _clips(statistics, plan)
+    bits = plan.bits.expand_as(centre)
+    for image, channel in (bits <= COMPANDED_BITS)[:, :, 0, 0].nonzero().tolist():
+        place = (image, channel, 0, 0)
+        units = _companded_levels(int(bits[place]), below[place], above[place])
+        step[place] = units[1].clamp(min=TINY)
+        lo[place] = centre[place] - units[2] * units[1].clamp(min=TINY)
+        position = (feature_map[image, channel] - lo[place]) / step[place]
+        between = (units[0][1:] + units[0][:-1]) / 2
+        codes[image, channel] = units[0][torch.bucketize(position.contiguous(), between)]
+    return QuantizedActivation(lo, step, codes)
+
+
+def _companded_levels(bits: int, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the levels in units above the lowest (2^bits,), the finest unit that reaches, and the origin's level."""
+    best: tuple[Tensor, Tensor, Tensor] | None = None
+    for levels_below in range(2**bits):
+        index = torch.arange(2**bits) - levels_below
+        levels = (index * (index.abs() + 5) / 2).float()
+        if levels[-1] - levels[0] > LARGEST_POSITION:
+            continue
+        unit = torch.maximum(below / max(-float(levels[0]), 1 / FAR), above / max(float(levels[-1]), 1 / FAR))
+        if best is None or unit < best[1]:
+            best = levels - levels[0], unit, -levels[0].double()
+    assert best is not None
+    return best
 
 
 def _quantize_spreads(spread: Tensor, bits: int) -> Tensor:
@@ -238,6 +296,7 @@ def plan_of(layers: Iterable[LayerReport], config: DaqConfig) -> dict[str, Layer
             config.weight_rule,
             config.range_bits,
             layer.tail if layer.channel_bits is None else tuple(np.asarray(layer.tail_of_channels).tolist()),
+            layer.companded,
         )
         for layer in layers
         if layer.quantized

@@ -104,6 +104,7 @@ def _codes(feature_map: npt.NDArray[np.float32], block: DaqBlock) -> npt.NDArray
         range_rule=block.rule,
         range_bits=block.range_bits,
         tail=tuple(block.tail.tolist()) if isinstance(block.tail, np.ndarray) else block.tail,
+        companded=block.companded,
     )
     codes: npt.NDArray[np.uint8] = quantize_activation(torch.from_numpy(feature_map), plan).codes.byte().numpy()
     return codes

@@ -64,7 +64,7 @@ class TrainableConv2d(nn.Conv2d):
         tail: weight of a channel's full extent in range rule `deploy`, 0 to 1; absent where feature maps stay float.
 
     Raises:
-        ValueError: the plan's range rule is not `deploy`, or it has no tail.
+        ValueError: the plan's range rule is not `deploy`, it has no tail, or its levels are companded.
     """
 
     initial_step: Tensor
@@ -74,6 +74,8 @@ class TrainableConv2d(nn.Conv2d):
     def __init__(self, convolution: nn.Conv2d, plan: LayerPlan, tail: float | None, tail_shift: Tensor) -> None:
         if plan.activation_bits != FLOAT_BITS and (plan.range_rule != "deploy" or tail is None):
             raise ValueError(f"only range rule deploy has a tail that trains, not {plan.range_rule}")
+        if plan.companded:
+            raise ValueError("only even levels train, not companded ones")
         super().__init__(
             convolution.in_channels,
             convolution.out_channels,

@@ -27,32 +27,30 @@ def channel_ranges(
     names = [
         str(value.name)
         for block in blocks
-        for value in (block.feature_map, block.lo, block.step)
-        if not value.is_graph_input()
+        for value in (block.feature_map, block.lo, block.step, block.span)
+        if value is not None and not value.is_graph_input()
     ]
     with Session(path, threads=threads, extra_outputs=list(dict.fromkeys(names)), native=False) as session:
         values = session.run_outputs(probe.pixels, list(dict.fromkeys(names)))
-    return [
-        _ranges_of(
-            probe.pixels[0] if block.feature_map.is_graph_input() else values[str(block.feature_map.name)][0],
-            values[str(block.lo.name)].reshape(-1),
-            values[str(block.step.name)].reshape(-1),
-            np.asarray(block.bits),
-        )
-        for block in blocks
-    ]
+    found = []
+    for block in blocks:
+        of_picture = block.feature_map.is_graph_input()
+        feature_map = probe.pixels[0] if of_picture else values[str(block.feature_map.name)][0]
+        lo, step = (values[str(value.name)].reshape(-1) for value in (block.lo, block.step))
+        last_code = (2.0 ** np.asarray(block.bits) - 1).astype(np.float32)
+        span = step * last_code if block.span is None else values[str(block.span.name)].reshape(-1)
+        found.append(_ranges_of(feature_map, lo, lo + span))
+    return found
 
 
 def _ranges_of(
     feature_map: npt.NDArray[np.float32],
     lo: npt.NDArray[np.float32],
-    step: npt.NDArray[np.float32],
-    bits: npt.NDArray[np.int64],
+    hi: npt.NDArray[np.float32],
 ) -> ChannelRanges:
-    """Return the ranges of a feature map (C, H, W)."""
+    """Return the ranges of a feature map (C, H, W) whose lowest and highest levels are `lo` and `hi` (C,)."""
     channels = len(feature_map)
     values = feature_map.reshape(channels, -1)
-    hi = lo + step * (2.0**bits - 1).astype(np.float32)
     bottom, top = float(min(values.min(), lo.min())), float(max(values.max(), hi.max()))
     top = max(top, bottom + 1e-6 * max(1.0, abs(bottom)))
     bins = np.clip((BINS * ((values - bottom) / (top - bottom))).astype(np.int64), 0, BINS - 1)

@@ -15,6 +15,7 @@ from daq_deploy.metrics.pixels import to_network
 from daq_deploy.model_file import read_proto
 from daq_deploy.numerics import ChannelStatistics
 from daq_deploy.passes.freeze_ranges import FreezeRanges
+from daq_deploy.passes.inline_functions import InlineFunctions
 
 from .images import SUFFIXES, read_picture
 from .shared_ranges import RangeMeter, Window
@@ -57,6 +58,7 @@ def freeze(
         found = list(map(add, found, statistics)) if found else statistics
         progress((index + 1) / len(paths))
     FreezeRanges(meter.ranges(found))(frozen)
+    InlineFunctions()(frozen)  # that of companded levels is left
     meter.close()
     frozen.metadata_props["daq.ranges"] = "frozen"
     return frozen, len(paths)

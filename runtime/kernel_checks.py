@@ -12,6 +12,7 @@ import onnx.helper
 import onnxruntime
 
 from daq_deploy.numerics import ChannelStatistics, channel_range, dequantize, quantize
+from daq_deploy.numerics.companding import highest_position
 from daq_deploy.numerics.ranges import ChannelRange
 
 from .library import library_path
@@ -53,6 +54,22 @@ def _mixed_channel_range() -> str:
     return _within("lo, step and span", worst, 1e-4)
 
 
+def _companded_range() -> str:
+    feature_map, bits = _feature_map(True), _bits()
+    tail = np.linspace(0.1, 0.9, CHANNELS).astype(np.float32)
+    inputs = {"X": feature_map, "bits": bits.astype(np.int32), "tail": tail}
+    attributes = {"rule": "deploy", "signed": 1, "range_bits": 0}
+    lo, step, span, origin = _run("daq", "CompandedRange", attributes, inputs, 4)
+    statistics = ChannelStatistics.of(feature_map)
+    expected = channel_range(statistics, bits, "deploy", True, None, tail.astype(np.float64), companded=True)
+    assert expected.origin is not None
+    if not np.array_equal(origin.reshape(expected.origin.shape), expected.origin):
+        raise Disagreement("origins differ from the oracle's")
+    highest = expected.step * highest_position(bits, expected.origin)
+    worst = max(_range_error(lo, step, expected), float(np.abs(span.reshape(highest.shape) / highest - 1).max()))
+    return _within("lo, step and span", worst, 1e-4)
+
+
 def _range() -> str:
     feature_map = _feature_map(True)
     first, second = _statistics(feature_map), _statistics(2 * feature_map[:, ::-1])
@@ -65,10 +82,16 @@ def _range() -> str:
         "first_channel": [3, 0],
         "channels": [CHANNELS - 3, CHANNELS],
     }
-    lo, step = _run("daq.native", "Range", attributes, {"S0": first, "S1": second}, 2)
     both = np.concatenate([feature_map[:, 3:], 2 * feature_map[:, ::-1]], axis=1)
-    expected = channel_range(ChannelStatistics.of(both), 4, "deploy", True, None, 0.25)
-    return _within("lo and step", _range_error(lo, step, expected), 1e-4)
+    worst = 0.0
+    for companded in (False, True):
+        own = attributes | {"companded": int(companded)}
+        lo, step, origin = _run("daq.native", "Range", own, {"S0": first, "S1": second}, 3)
+        expected = channel_range(ChannelStatistics.of(both), 4, "deploy", True, None, 0.25, companded)
+        worst = max(worst, _range_error(lo, step, expected))
+        if expected.origin is not None and not np.array_equal(origin, expected.origin):
+            raise Disagreement("origins differ from the oracle's")
+    return _within("lo and step", worst, 1e-4)
 
 
 def _to_native() -> str:
@@ -110,10 +133,10 @@ def _float_conv() -> str:
 
 def _conv(planar: bool) -> str:
     details = []
-    for bits, exact in ((4, False), (8, True)):
+    for bits, companded, exact in ((4, False, False), (4, True, False), (8, False, True)):
         source = _native(_feature_map(True))
         values = _planar(source, CHANNELS)
-        channels = channel_range(ChannelStatistics.of(values), bits, "deploy", True, None, 0.25)
+        channels = channel_range(ChannelStatistics.of(values), bits, "deploy", True, None, 0.25, companded)
         quantized = dequantize(quantize(values, channels, bits), channels)
         codes = np.clip(np.rint(_weights(CHANNELS) * 30), -8, 7).astype(np.int8)
         step, bias = (np.linspace(low, high, OUTPUTS, dtype=np.float32) for low, high in ((0.01, 0.05), (-1, 1)))
@@ -133,10 +156,12 @@ def _conv(planar: bool) -> str:
             "statistics": 1,
             "positives": 1,
             "exact": int(exact),
+            "companded": int(companded),
         }
         inputs: dict[str, Array] = {
             "lo": channels.lo,
             "step": channels.step,
+            "origin": np.zeros(0, np.float32) if channels.origin is None else channels.origin,
             "codes": codes,
             "weight_step": step,
             "bias": bias,
@@ -151,15 +176,16 @@ def _conv(planar: bool) -> str:
         least = 60 if exact else 34  # otherwise the steps are folded into weights of 8 bits
         if not ratio >= least:
             raise Disagreement(f"A{bits}: {ratio:.1f} dB from the oracle, at least {least} dB are needed")
-        details.append(f"A{bits} {ratio:.0f} dB")
+        details.append(f"A{bits}{' companded' if companded else ''} {ratio:.0f} dB")
         if statistics:
             _statistics_within(statistics[0], found[..., :OUTPUTS])
-    return " and ".join(details) + " from the oracle"
+    return ", ".join(details) + " from the oracle"
 
 
 CHECKS: Mapping[str, Callable[[], str]] = {
     "daq.ChannelRange": _channel_range,
     "daq.MixedChannelRange": _mixed_channel_range,
+    "daq.CompandedRange": _companded_range,
     "daq.native.Range": _range,
     "daq.native.ToNative": _to_native,
     "daq.native.ToPlanar": _to_planar,

@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from daq_deploy.numerics import ChannelStatistics, channel_range
+from daq_deploy.numerics.companding import EVEN, highest_position
 from daq_deploy.passes.blocks import DaqBlock, find_dynamic_blocks
 from daq_deploy.passes.expose_ranges import range_values
 from daq_deploy.passes.measure_statistics import WINDOW, MeasureStatistics
@@ -23,7 +24,7 @@ from .session import Session
 
 Image = npt.NDArray[np.float32]
 Ranges = dict[str, npt.NDArray[np.float32]]
-"""lo and span (1, C, 1, 1) and step (C,) of each DAQ block, by the name of the value in the graph."""
+"""lo, span and origin (1, C, 1, 1) and step (C,) of each DAQ block, by the name of the value in the graph."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,15 @@ def _statistics(count: int, five: npt.NDArray[np.float32]) -> ChannelStatistics:
 
 
 def _ranges_of(block: DaqBlock, statistics: ChannelStatistics) -> dict[str, npt.NDArray[np.float32]]:
-    found = channel_range(statistics, block.bits, block.rule, block.signed, block.range_bits, block.tail)
-    last_code = (2.0 ** np.asarray(block.bits) - 1).astype(np.float32)
+    found = channel_range(
+        statistics, block.bits, block.rule, block.signed, block.range_bits, block.tail, block.companded
+    )
+    origin = np.full_like(found.lo, EVEN) if found.origin is None else found.origin
     return {
         "lo": found.lo[:, :, None, None],
         "step": found.step.reshape(-1),
-        "span": (found.step * last_code)[:, :, None, None],
+        "span": (found.step * highest_position(block.bits, origin))[:, :, None, None],
+        "origin": origin[:, :, None, None],
     }
 
 

@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from daq_deploy.numerics import ChannelRange, ChannelStatistics, channel_range, dequantize, quantize
+from daq_deploy.numerics.companding import EVEN, highest_position, nearest_level, position_of
 from daq_deploy.runtime.executor import OrtNodeExecutor
 
 Array = npt.NDArray[Any]
@@ -126,30 +127,41 @@ def native_range(attributes: Attributes, *statistics: Array) -> list[Array]:
         bool(attributes["signed"]),
         attributes["range_bits"] or None,
         np.broadcast_to(tail, channels).astype(np.float64),
+        bool(attributes["companded"]),
     )
-    return [found.lo, found.step]
+    return [found.lo, found.step, np.empty((0, channels), np.float32) if found.origin is None else found.origin]
 
 
 def quantized_sum(
-    attributes: Attributes, lo: Array, step: Array, codes: Array, weight_step: Array, bias: Array, *maps: Array
+    attributes: Attributes,
+    ranges: Sequence[Array],
+    codes: Array,
+    weight_step: Array,
+    bias: Array,
+    *maps: Array,
 ) -> Array:
     """What a quantized convolution gives before its epilogue, (N, O, H, W)."""
     parts = zip(maps, attributes["first_channel"], attributes["channels"], strict=True)
     feature_map = np.concatenate([to_planar(native, count, first) for native, first, count in parts], axis=1)
     shape = feature_map.shape[:2]
-    ranges = ChannelRange(np.broadcast_to(lo, shape), np.broadcast_to(step, shape))
+    lo, step, origin = ranges
+    channels = ChannelRange(
+        np.broadcast_to(lo, shape),
+        np.broadcast_to(step, shape),
+        np.broadcast_to(origin, shape) if attributes["companded"] else None,
+    )
     bits = np.broadcast_to(attributes["bits"], shape[1]).astype(np.int64)
-    levels = dequantize(quantize(feature_map, ranges, bits), ranges)
+    levels = dequantize(quantize(feature_map, channels, bits), channels)
     weight = (codes.astype(np.float64) + (0.5 if attributes["mid_rise"] else 0)) * weight_step.reshape(-1, 1, 1, 1)
     return convolve(levels, weight, bias, attributes)
 
 
 def planar_conv(
-    attributes: Attributes, lo: Array, step: Array, codes: Array, weight_step: Array, bias: Array, slope: Array,
-    operand: Array, *maps: Array,
+    attributes: Attributes, lo: Array, step: Array, origin: Array, codes: Array, weight_step: Array, bias: Array,
+    slope: Array, operand: Array, *maps: Array,
 ) -> list[Array]:  # fmt: skip
     assert attributes["operand"] == "none" or attributes["blocksize"] == 1
-    values = quantized_sum(attributes, lo, step, codes, weight_step, bias, *maps)
+    values = quantized_sum(attributes, (lo, step, origin), codes, weight_step, bias, *maps)
     return [depth_to_space(finish(values, slope, operand, attributes), attributes).astype(np.float32)]
 
 
@@ -177,18 +189,28 @@ OPERATORS: dict[str, Callable[..., list[Array]]] = {
 }
 
 
+def nearest_level_call(offset: Array, step: Array, origin: Array) -> list[Array]:
+    """`daq.NearestLevel`, of layers that are left to ONNX Runtime."""
+    steps = step.reshape(origin.shape)
+    level = position_of(nearest_level(offset / steps - origin)) + origin
+    return [np.where(origin < 0, offset, level * steps)]
+
+
 def channel_range_call(node: ir.Node, feature_map: Array, *mixed: Array) -> list[Array]:
-    """`daq.ChannelRange` and `daq.MixedChannelRange`, of layers that are left to ONNX Runtime."""
+    """The functions of domain `daq` that give ranges, of layers that are left to ONNX Runtime."""
     attributes = {attribute.name: attribute.value for attribute in node.attributes.values()}
-    bits = mixed[0].astype(np.int64) if mixed else attributes["bits"]
+    bits = np.broadcast_to(mixed[0], feature_map.shape[1]).astype(np.int64) if mixed else attributes["bits"]
     tail = mixed[1].astype(np.float64) if mixed else attributes["tail"]
     found = channel_range(
         ChannelStatistics.of(feature_map), bits, attributes["rule"], bool(attributes["signed"]),
-        attributes["range_bits"] or None, tail,
+        attributes["range_bits"] or None, tail, node.op_type == "CompandedRange",
     )  # fmt: skip
     values = [found.lo[:, :, None, None], found.step.reshape(-1)]
-    span = found.step * (2.0 ** np.broadcast_to(bits, found.step.shape) - 1).astype(np.float32)
-    return [*values, span[:, :, None, None]] if mixed else values
+    if not mixed:
+        return values
+    origin = np.full_like(found.lo, EVEN) if found.origin is None else found.origin
+    span = found.step * highest_position(bits, origin)
+    return [*values, span[:, :, None, None], origin[:, :, None, None]][: len(node.outputs)]
 
 
 def evaluate(
@@ -214,6 +236,8 @@ def evaluate(
             attributes = {attribute.name: attribute.value for attribute in node.attributes.values()}
             attributes["storage"] = storage
             outputs = OPERATORS[node.op_type](attributes, *inputs)
+        elif node.op_type == "NearestLevel":
+            outputs = nearest_level_call(*inputs)
         elif node.domain == "daq":
             outputs = channel_range_call(node, *inputs)
         else:

@@ -56,6 +56,7 @@ def quantized_map(
         layer.signed,
         config.range_bits,
         layer.tail_of_channels,
+        layer.companded,
     )
 
 

@@ -1,9 +1,9 @@
-"""Choose each range's tail by what it does to the network's output.
+"""Choose each range's tail and levels by what they do to the network's output.
 
 What clipping costs is not told by the squared error of the feature map: clipped values lie together at edges, add up in the
 next convolution, and weigh by where they go. So each feature map is quantized alone, with several tails, and the rest of the
 network is run on it: the tail whose output is nearest to float wins. Errors of different layers hardly interact, so that
-the best tail of each alone is the best of all.
+the best tail of each alone is the best of all. Where companded levels are allowed, even ones are tried as well.
 
 Where a smaller tail does as well it is taken: on a picture unlike those of the calibration, feature maps that grow from block
 to block are then held back by the clip, and do not need levels that no other picture uses.
@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
-from daq_deploy.passes.plan import LayerReport
+from daq_deploy.passes.plan import LayerReport, with_even_levels
 
 from .calibration import Calibration, quantized_map
 from .sensitivity import PICTURES, OutputSensitivity, by_feature_map
@@ -32,6 +32,12 @@ TOLERANCE = 0.5
 INVISIBLE = 4e-5
 """and where all of them together add less than this, as a fraction of the output's variance: some 0.03 dB at 35 dB."""
 
+WORTHWHILE = 0.75
+"""Companded levels are taken where the output's error with them is below this part of that with even ones.
+
+Dense maps, such as the head's, gain little, and have their coarsest steps where large flat parts of a picture may lie.
+"""
+
 
 def choose_tails(
     graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
@@ -43,30 +49,39 @@ def choose_tails(
     for index, (feature_map, nodes) in enumerate(readers.items()):
         calibration.progress("Choosing ranges", index / len(readers))
 
-        def error_with(tail: float, nodes: list[ir.Node] = nodes, feature_map: ir.Value = feature_map) -> float:
-            values = sensitivity.value(feature_map)
-            return sensitivity.output_error(
-                {node: {0: quantized_map(values, replace(plan[node], tail=tail), config)} for node in nodes}
-            )
+        def searched(
+            layer: LayerReport, nodes: list[ir.Node] = nodes, feature_map: ir.Value = feature_map
+        ) -> Search:
+            def error_with(tail: float) -> float:
+                values = quantized_map(sensitivity.value(feature_map), replace(layer, tail=tail), config)
+                return sensitivity.output_error({node: {0: values} for node in nodes})
 
-        searches.append(Search(error_with, plan[nodes[0]].tail or 0.0))
+            return Search(layer, error_with)
+
+        layer = plan[nodes[0]]
+        found = searched(layer)
+        if layer.companded:
+            even = searched(with_even_levels(layer))
+            found = found if found.least_error < WORTHWHILE * even.least_error else even
+        searches.append(found)
     variance = float(sensitivity.value(graph.outputs[0]).var(dtype=np.float64))
     errors = sum(search.least_error for search in searches)
     allowed = min(TOLERANCE * errors, INVISIBLE * variance) / max(len(searches), 1)
     chosen = dict(plan)
     for search, nodes in zip(searches, readers.values(), strict=True):
-        tail = search.smallest_tail(allowed)
+        tail, companded = search.smallest_tail(allowed), search.layer.companded
         for node in nodes:
-            chosen[node] = replace(plan[node], tail=tail)
+            chosen[node] = replace(plan[node], tail=tail, companded=companded)
     return chosen
 
 
 class Search:
-    """Walks from the entry of TAILS nearest to `start` to one from which neither neighbour is better."""
+    """Walks from the entry of TAILS nearest to the tail of `layer` to one from which neither neighbour is better."""
 
-    def __init__(self, error_with: Callable[[float], float], start: float) -> None:
+    def __init__(self, layer: LayerReport, error_with: Callable[[float], float]) -> None:
+        self.layer = layer
         self._error_with, self._errors = error_with, dict[int, float]()
-        at = int(np.argmin(np.abs(np.array(TAILS) - start)))
+        at = int(np.argmin(np.abs(np.array(TAILS) - (layer.tail or 0.0))))
         while (better := min((at, at + 1, at - 1), key=self._error_at)) != at:
             at = better
         self._best = at
@@ -89,4 +104,4 @@ class Search:
         return self._errors[index]
 
 
-__all__ = ["INVISIBLE", "TAILS", "TOLERANCE", "Search", "choose_tails"]
+__all__ = ["INVISIBLE", "TAILS", "TOLERANCE", "WORTHWHILE", "Search", "choose_tails"]

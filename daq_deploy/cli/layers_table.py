@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daq_deploy.config import FLOAT_BITS
+
 if TYPE_CHECKING:
     from daq_deploy.inspection import StoredLayer, WeightTotals
     from daq_deploy.passes.plan import LayerReport
@@ -57,7 +59,7 @@ def print_table(layers: Iterable[StoredLayer]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("layer", overflow="fold")
-    for heading in ("role", "bits", "signed"):
+    for heading in ("role", "bits", "levels", "signed"):
         table.add_column(heading, no_wrap=True)
     for heading in ("shape", "kB"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -67,6 +69,7 @@ def print_table(layers: Iterable[StoredLayer]) -> None:
             report.name,
             report.role,
             bits_of(report),
+            levels_of(report),
             "yes" if report.signed else "no",
             "x".join(str(size) for size in report.weight_shape),
             f"{layer.stored_bytes / 1000:.1f}",
@@ -97,9 +100,16 @@ def bits_of(report: LayerReport) -> str:
     return f"W{report.weight_bits}A{activation_bits}"
 
 
+def levels_of(report: LayerReport) -> str:
+    """Return how the levels of the feature map that a layer reads lie; nothing where it is left float."""
+    if report.activation_bits == FLOAT_BITS:
+        return ""
+    return "companded" if report.companded else "even"
+
+
 def decibels(value: float | None) -> str:
     """Return a cell of a signal-to-noise column; None is what was left float."""
     return "float" if value is None else f"{value:.1f} dB"
 
 
-__all__ = ["bits_of", "decibels", "layer_notes", "print_layers", "print_table"]
+__all__ = ["bits_of", "decibels", "layer_notes", "levels_of", "print_layers", "print_table"]

@@ -67,6 +67,16 @@ RangeRule = Annotated[
         show_default=False,
     ),
 ]
+Levels = Annotated[
+    str | None,
+    typer.Option(
+        "--levels",
+        metavar="companded|even",
+        help="companded: levels lie closer where most values are, in layers of at most 4 bits to which it matters. even: "
+        "all steps of a channel are alike, which takes fewer operators where the native kernels do not run.",
+        show_default=False,
+    ),
+]
 WeightRule = Annotated[
     str | None,
     typer.Option(
@@ -163,6 +173,7 @@ def config_from_options(
     weight_bits: int | None = None,
     activation_bits: int | None = None,
     range_rule: str | None = None,
+    levels: str | None = None,
     weight_rule: str | None = None,
     attention_bits: int | None = None,
     edges: str | None = None,
@@ -186,6 +197,7 @@ def config_from_options(
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
         "range_rule": range_rule,
+        "levels": levels,
         "weight_rule": weight_rule,
         "attention_bits": attention_bits,
         "edges": None if edges is None else tuple(edges.split(",")),
@@ -229,6 +241,7 @@ __all__ = [
     "Include",
     "Int2",
     "Layers",
+    "Levels",
     "Mixed",
     "Output",
     "Profile",

@@ -19,6 +19,7 @@ from .options import (
     ImagePath,
     Include,
     Layers,
+    Levels,
     Mixed,
     Profile,
     RangeBits,
@@ -75,6 +76,7 @@ def reduce(
     attention_bits: AttentionBits = None,
     edges: Edges = None,
     range_rule: RangeRule = None,
+    levels: Levels = None,
     weight_rule: WeightRule = None,
     calibration: CalibrationFolder = None,
     range_bits: RangeBits = None,
@@ -102,6 +104,7 @@ def reduce(
         attention_bits=attention_bits,
         edges=edges,
         range_rule=range_rule,
+        levels=levels,
         weight_rule=weight_rule,
         range_bits=range_bits,
     )

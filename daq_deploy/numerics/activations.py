@@ -5,19 +5,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .companding import EVEN, highest_position, nearest_level, position_of
 from .ranges import Bits, ChannelRange, Tail, channel_range
 from .statistics import ChannelStatistics
 
 
 def quantize(feature_map: npt.NDArray[np.float32], channels: ChannelRange, bits: Bits) -> npt.NDArray[np.uint8]:
-    """Return the codes (N, C, H, W) of a float32 feature map of the same shape: 0 to 2^bits - 1, rounding half to even.
+    """Return the codes (N, C, H, W) of a float32 feature map of the same shape, rounding half to even.
 
     `bits` is one number or one a channel (C,). The arithmetic is float32 with a true division, as QuantizeLinear does it.
     """
     lo, step = channels.lo[:, :, None, None], channels.step[:, :, None, None]
-    highest = np.float32(2) ** np.asarray(bits, dtype=np.float32) - np.float32(1)
-    position: npt.NDArray[np.float32] = np.clip(np.rint((feature_map - lo) / step), 0, highest.reshape(-1, 1, 1))
-    return position.astype(np.uint8)
+    origin = np.full_like(channels.lo, EVEN) if channels.origin is None else channels.origin
+    highest = highest_position(bits, origin)[:, :, None, None]
+    position = (feature_map - lo) / step
+    if channels.origin is not None:
+        origin = origin[:, :, None, None]
+        position = np.where(origin < 0, position, position_of(nearest_level(position - origin)) + origin)
+    codes: npt.NDArray[np.uint8] = np.clip(np.rint(position), 0, highest).astype(np.uint8)
+    return codes
 
 
 def dequantize(codes: npt.NDArray[np.uint8], channels: ChannelRange) -> npt.NDArray[np.float32]:
@@ -32,9 +38,10 @@ def fake_quantize(
     signed: bool,
     range_bits: int | None = None,
     tail: Tail | None = None,
+    companded: bool = False,
 ) -> npt.NDArray[np.float32]:
     """Quantize and dequantize a feature map (N, C, H, W) by its own ranges: what a quantized convolution reads."""
-    channels = channel_range(ChannelStatistics.of(feature_map), bits, rule, signed, range_bits, tail)
+    channels = channel_range(ChannelStatistics.of(feature_map), bits, rule, signed, range_bits, tail, companded)
     return dequantize(quantize(feature_map, channels, bits), channels)
 
 

@@ -5,7 +5,11 @@ of a batch laid out as (1, N * C, H, W). The body is that of the file's one rule
 fold to constants when the session is created.
 
 `daq.MixedChannelRange<rule, signed, range_bits>(X, bits, tail) -> lo, step, span` is the same with bits and tail of each
-channel, both (C,); span (N, C, 1, 1) is how far the levels go above lo.
+channel, both (C,), or (1,) for all of them; span (N, C, 1, 1) is how far the levels go above lo.
+
+`daq.CompandedRange<rule, signed, range_bits>(X, bits, tail) -> lo, step, span, origin` is that of companded levels
+(daq_deploy/numerics/companding.py): step is their unit, and origin (N, C, 1, 1) the position of the finest of them, or
+-1 in a channel of more than 4 bits, whose levels are even.
 
 Sums run along W first and along H after: the error of a float32 sum then grows with the square root of one side, not of
 the area, and codes agree with the oracle's float64 statistics on large pictures.
@@ -13,32 +17,46 @@ the area, and codes agree with the oracle's float64 statistics on large pictures
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
 import onnx.parser
 import onnx_ir as ir
 
+from daq_deploy.numerics.companding import EVEN, FAR, MOST_BITS, least_units, reach_below
 from daq_deploy.numerics.steps import LARGEST_SPREAD, TINY, UNIT_STEP
 
+RangeKind = Literal["ChannelRange", "MixedChannelRange", "CompandedRange"]
+"""Names of the functions."""
 
-def channel_range_function(rule: str, range_bits: int | None, opset: int, mixed: bool = False) -> ir.Function:
+
+def channel_range_function(
+    rule: str, range_bits: int | None, opset: int, kind: RangeKind = "ChannelRange"
+) -> ir.Function:
     """Build the function for one rule.
 
     Args:
         rule: `paper`, `reference` or `deploy`.
         range_bits: bits of the quantized spreads, or None.
         opset: the model's opset, which the function must share (ONNX Runtime inlines nodes under it).
-        mixed: build `daq.MixedChannelRange` instead.
+        kind: which of the functions.
     """
-    if mixed:
-        head = "MixedChannelRange <rule, signed, range_bits> (X, bits, tail) => (lo, step, span)"
+    companded = kind == "CompandedRange"
+    if kind != "ChannelRange":
+        results = "lo, step, span, origin" if companded else "lo, step, span"
+        head = f"{kind} <rule, signed, range_bits> (X, bits, tail) => ({results})"
         parameters = """across = Constant <value_ints = [1, -1, 1, 1]> ()
     bits_index = Reshape (bits, across)
     tail_weight = Reshape (tail, across)"""
-        last = "span = Mul (step_map, last_level)"
+        last = "span = Mul (step_map, last_position)" if companded else "span = Mul (step_map, last_level)"
     else:
         head = "ChannelRange <bits, rule, signed, range_bits, tail> (X) => (lo, step)"
         parameters = """bits_index = Constant <value_int: int = @bits> ()
     tail_weight = Constant <value_float: float = @tail> ()"""
         last = ""
+    signed = _signed_branch(rule, range_bits, companded)
+    non_negative = _non_negative_branch(rule, range_bits, companded)
+    found = ["centre", "below", "above"] if companded else ["lo", "step"]
     text = f"""
 <opset_import: ["" : {opset}], domain: "daq">
 {head}
@@ -57,14 +75,15 @@ def channel_range_function(rule: str, range_bits: int | None, opset: int, mixed:
     centre_level = Div (last_level, two)
     signed_number = Constant <value_int: int = @signed> ()
     is_signed = Cast <to = 9> (signed_number)
-    lo, step_map = If (is_signed) <
-        then_branch = signed_range () => (float[n, c, 1, 1] signed_lo, float[n, c, 1, 1] signed_step) {{
-            {_signed_branch(rule, range_bits)}
+    {", ".join(found) if companded else "lo, step_map"} = If (is_signed) <
+        then_branch = signed_range () => ({_branch_results("signed", found)}) {{
+            {signed}
         }},
-        else_branch = non_negative_range () => (float[n, c, 1, 1] positive_lo, float[n, c, 1, 1] positive_step) {{
-            {_non_negative_branch(rule, range_bits)}
+        else_branch = non_negative_range () => ({_branch_results("positive", found)}) {{
+            {non_negative}
         }}
     >
+    {_companded_levels() if companded else ""}
     flat = Constant <value_ints = [-1]> ()
     step = Reshape (step_map, flat)
     {last}
@@ -72,6 +91,64 @@ def channel_range_function(rule: str, range_bits: int | None, opset: int, mixed:
 """
     function: ir.Function = ir.from_proto(onnx.parser.parse_function(text))  # type: ignore[assignment]
     return function
+
+
+def _position(side: str) -> str:
+    """From `index_<side>` to `position_<side>`."""
+    return f"""larger_{side} = Add (index_{side}, five)
+    product_{side} = Mul (index_{side}, larger_{side})
+    position_{side} = Mul (product_{side}, half)"""
+
+
+def _branch_results(branch: str, found: list[str]) -> str:
+    return ", ".join(f"float[n, c, 1, 1] {branch}_{name}" for name in found)
+
+
+def _companded_levels() -> str:
+    """From `centre`, `below` and `above` to `lo`, `step_map`, `origin` and `last_position`."""
+    levels = 2**MOST_BITS
+    below, above, least = (np.full((9, levels), FAR) for _ in range(3))
+    for bits in range(2, MOST_BITS + 1):
+        below[bits, : 2**bits], least[bits, : 2**bits] = reach_below(bits), least_units(bits)
+        above[bits, : 2**bits] = reach_below(bits)[::-1]
+    return f"""last_axis = Constant <value_ints = [4]> ()
+    table_shape = Constant <value_ints = [9, {levels}]> ()
+    flat_reach_below = {_constant(below.ravel().tolist())}
+    table_below = Reshape (flat_reach_below, table_shape)
+    reach_below = Gather (table_below, bits_index)
+    flat_reach_above = {_constant(above.ravel().tolist())}
+    table_above = Reshape (flat_reach_above, table_shape)
+    reach_above = Gather (table_above, bits_index)
+    flat_least = {_constant(least.ravel().tolist())}
+    table_least = Reshape (flat_least, table_shape)
+    least_units = Gather (table_least, bits_index)
+    below_column = Unsqueeze (below, last_axis)
+    above_column = Unsqueeze (above, last_axis)
+    units_below = Mul (below_column, reach_below)
+    units_above = Mul (above_column, reach_above)
+    units = Max (units_below, units_above, least_units)
+    finest = ReduceMin <keepdims = 0> (units, last_axis)
+    unit = Max (finest, tiny)
+    number_below = ArgMin <axis = 4, keepdims = 0> (units)
+    index_below = Cast <to = 1> (number_below)
+    index_above = Sub (last_level, index_below)
+    five = Constant <value_float = 5.0> ()
+    half = Constant <value_float = 0.5> ()
+    {_position("below")}
+    {_position("above")}
+    highest = Add (position_below, position_above)
+    whole_range = Add (below, above)
+    wide_step = Div (whole_range, last_level)
+    even_step = Max (wide_step, tiny)
+    most_levels = Constant <value_float = {float(levels)}> ()
+    is_even = Greater (levels, most_levels)
+    even = Constant <value_float = {EVEN}> ()
+    step_map = Where (is_even, even_step, unit)
+    origin = Where (is_even, even, position_below)
+    last_position = Where (is_even, last_level, highest)
+    reached_below = Mul (position_below, unit)
+    lo_distance = Where (is_even, below, reached_below)
+    lo = Sub (centre, lo_distance)"""
 
 
 def _constant(values: list[float]) -> str:
@@ -88,7 +165,7 @@ def _unit_steps(rule: str) -> str:
     gaussian_weight = Sub (one, tail_weight)"""
 
 
-def _signed_branch(rule: str, range_bits: int | None) -> str:
+def _signed_branch(rule: str, range_bits: int | None, companded: bool) -> str:
     body = f"""
             row_means = ReduceMean (X, columns)
             mean = ReduceMean (row_means, rows)
@@ -102,7 +179,7 @@ def _signed_branch(rule: str, range_bits: int | None) -> str:
             signed_step = Max (gaussian, tiny)
             half_range = Mul (signed_step, centre_level)
             signed_lo = Sub (mean, half_range)"""
-    return f"""{body}
+    body += f"""
             zero = Constant <value_float = 0.0> ()
             clip = Mul (gaussian, centre_level)
             clip_power = Pow (clip, gaussian_weight)
@@ -115,14 +192,20 @@ def _signed_branch(rule: str, range_bits: int | None) -> str:
             minimum = ReduceMin (row_minima, rows)
             fall = Sub (mean, minimum)
             extent_below = Max (fall, zero)
-            {_clip_side("below")}
+            {_clip_side("below")}"""
+    if companded:
+        return f"""{body}
+            signed_centre = Identity (mean)
+            signed_below = Identity (below)
+            signed_above = Identity (above)"""
+    return f"""{body}
             whole_range = Add (below, above)
             even_step = Div (whole_range, last_level)
             signed_step = Max (even_step, tiny)
             signed_lo = Sub (mean, below)"""
 
 
-def _non_negative_branch(rule: str, range_bits: int | None) -> str:
+def _non_negative_branch(rule: str, range_bits: int | None, companded: bool) -> str:
     body = f"""
             zero = Constant <value_float = 0.0> ()
             is_positive = Greater (X, zero)
@@ -146,7 +229,13 @@ def _non_negative_branch(rule: str, range_bits: int | None) -> str:
             clip_power = Pow (clip, gaussian_weight)
             row_maxima = ReduceMax (X, columns)
             extent_above = ReduceMax (row_maxima, rows)
-            {_clip_side("above")}
+            {_clip_side("above")}"""
+        if companded:
+            return f"""{body}
+            positive_above = Identity (above)
+            positive_below = Mul (above, zero)
+            positive_centre = Identity (positive_below)"""
+        body += """
             even_step = Div (above, last_level)
             positive_step = Max (even_step, tiny)"""
     else:
@@ -198,4 +287,4 @@ def _clip_side(side: str) -> str:
             {side} = Min (mixed_{side}, extent_{side})"""
 
 
-__all__ = ["channel_range_function"]
+__all__ = ["RangeKind", "channel_range_function"]

@@ -1,11 +1,12 @@
 """Find the DAQ blocks of a graph by their structure, functions kept or inlined.
 
     lo, step = daq.ChannelRange(X), or the nodes it was inlined to
-    codes    = [Clip](QuantizeLinear([Reshape]([Min](X - lo)), step))
+    codes    = [Clip](QuantizeLinear([Reshape]([NearestLevel]([Min](X - lo))), step))
     X^       = [Reshape](DequantizeLinear(codes, step)) + lo
     Y        = Conv(X^, ...)
 
-Nodes in brackets are there or not: Clip below 8 bits, Min where bits are mixed, Reshape with dynamic batch.
+Nodes in brackets are there or not: Clip below 8 bits, Min where bits are mixed or levels companded,
+NearestLevel or what it was inlined to for companded levels, Reshape with dynamic batch.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ class DaqBlock:
     step: ir.Value
     """Distance between levels, float32 (N * C,)."""
     span: ir.Value | None
-    """Distance from the lowest to the highest level, float32 (N, C, 1, 1), where bits are mixed; else None."""
+    """Distance from the lowest to the highest level, float32 (N, C, 1, 1), where bits are mixed or levels companded."""
+    origin: ir.Value | None
+    """Code of the level where companded steps are finest, float32 (N, C, 1, 1), below 0 for even levels; else None."""
     codes: ir.Value
-    """uint8, (N, C, H, W), or (1, N * C, H, W) with dynamic batch; 0 to 2^bits - 1."""
+    """uint8, (N, C, H, W), or (1, N * C, H, W) with dynamic batch; 0 to 2^bits - 1, or positions of companded levels."""
     quantized: ir.Value
     """The levels that codes stand for, float32 (N, C, H, W)."""
     bits: Bits
@@ -50,6 +53,11 @@ class DaqBlock:
     """Weight of a channel's full extent in the `deploy` rule; one number, or one a channel (C,)."""
     convolutions: tuple[ir.Node, ...]
     """The convolutions that read it, in execution order."""
+
+    @property
+    def companded(self) -> bool:
+        """Whether levels are companded, at least in some channels."""
+        return self.origin is not None
 
     @property
     def is_frozen(self) -> bool:
@@ -90,6 +98,7 @@ def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> 
     if quantize is None or codes is None or step is None or quantize.inputs[1] is not step:
         return None
     offset = _before_reshape(quantize.inputs[0])
+    offset, origin = _before_nearest_level(offset)
     minimum = _producer(offset, "Min")
     subtraction = _producer(offset if minimum is None else minimum.inputs[0], "Sub")
     if subtraction is None or subtraction.inputs[1] is not lo or subtraction.inputs[0] is None:
@@ -98,7 +107,7 @@ def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> 
     bits = 8 if last_code is None else int(last_code).bit_length()
     span = None if minimum is None else minimum.inputs[1]
     settings = _settings(model, lo, nodes[0], bits)
-    return DaqBlock(subtraction.inputs[0], lo, step, span, codes, quantized, convolutions=nodes, **settings)
+    return DaqBlock(subtraction.inputs[0], lo, step, span, origin, codes, quantized, convolutions=nodes, **settings)
 
 
 class _Settings(TypedDict):
@@ -121,11 +130,13 @@ def _settings(model: ir.Model, lo: ir.Value, reader: ir.Node, bits: int) -> _Set
             range_bits=attributes["range_bits"].as_int() or None,
             tail=None,
         )
-        if call.op_type == "MixedChannelRange":
+        if call.op_type != "ChannelRange":
             channel_bits, tail = (constant_array(value) for value in call.inputs[1:3])
             assert channel_bits is not None
             assert tail is not None
-            settings["bits"], settings["tail"] = channel_bits.astype(np.int64), tail.astype(np.float64)
+            same = bool((channel_bits == channel_bits[0]).all() and (tail == tail[0]).all())
+            settings["bits"] = int(channel_bits[0]) if same else channel_bits.astype(np.int64)
+            settings["tail"] = float(tail[0]) if same else tail.astype(np.float64)
         elif settings["rule"] == "deploy":
             settings["tail"] = attributes["tail"].as_float()
         return settings
@@ -146,6 +157,16 @@ def _producer(value: ir.Value | None, kind: str) -> ir.Node | None:
     """Return the node that computes a value, None if it is not of this kind."""
     node = value.producer() if value is not None else None
     return node if node is not None and node.op_type == kind and node.domain == "" else None
+
+
+def _before_nearest_level(value: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
+    """Return what a node NearestLevel, or the nodes it was inlined to, reads, and the origin; else the value and None."""
+    node = value.producer() if value is not None else None
+    if node is not None and node.domain == DOMAIN and node.op_type == "NearestLevel":
+        return node.inputs[0], node.inputs[2]
+    choice = _producer(value, "Where")
+    comparison = _producer(choice.inputs[0], "Less") if choice is not None else None
+    return (value, None) if choice is None or comparison is None else (choice.inputs[1], comparison.inputs[0])
 
 
 def _before_reshape(value: ir.Value | None) -> ir.Value | None:

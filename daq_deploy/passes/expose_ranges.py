@@ -15,7 +15,7 @@ from .blocks import DaqBlock, find_dynamic_blocks
 from .graph import remove_unused
 
 NewRange = Callable[[DaqBlock, str, ir.Value], ir.Value]
-"""Makes the value that stands for `lo`, `step` or `span` of a block; the old one is given."""
+"""Makes the value that stands for `lo`, `step`, `span` or `origin` of a block; the old one is given."""
 
 
 class ExposeRanges(ir.passes.InPlacePass):
@@ -32,7 +32,7 @@ class ExposeRanges(ir.passes.InPlacePass):
 
 
 def replace_ranges(model: ir.Model, new_range: NewRange) -> bool:
-    """Replace lo, step and span of every block, remove what computed them, and say whether there were blocks."""
+    """Replace the range of every block, remove what computed them, and say whether there were blocks."""
     blocks = find_dynamic_blocks(model)
     for block in blocks:
         for kind, old in range_values(block).items():
@@ -45,9 +45,9 @@ def replace_ranges(model: ir.Model, new_range: NewRange) -> bool:
 
 
 def range_values(block: DaqBlock) -> dict[str, ir.Value]:
-    """Return the values of a block's range by kind: `lo`, `step`, and `span` where bits are mixed."""
-    values = {"lo": block.lo, "step": block.step}
-    return values if block.span is None else values | {"span": block.span}
+    """Return the values of a block's range by kind: `lo`, `step`, and where there are such `span` and `origin`."""
+    values = {"lo": block.lo, "step": block.step, "span": block.span, "origin": block.origin}
+    return {kind: value for kind, value in values.items() if value is not None}
 
 
 __all__ = ["ExposeRanges", "range_values", "replace_ranges"]

@@ -20,7 +20,7 @@ class FreezeRanges(ir.passes.InPlacePass):
     """Replace the ranges of every block by constants.
 
     Args:
-        ranges: of each range value of each block, by its name: lo and span (1, C, 1, 1), step (C,), float32.
+        ranges: of each range value of each block, by its name: step (C,), the others (1, C, 1, 1), float32.
     """
 
     def __init__(self, ranges: Mapping[str, npt.NDArray[np.float32]]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.numerics.ranges import DEPLOY_TAIL, Bits, Tail, tail_at
+from daq_deploy.numerics.companding import MOST_BITS
+from daq_deploy.numerics.ranges import Bits, Tail, tail_at, usual_tail
 
 from .graph import constant_array, convolutions, float_constant, layer_name
 from .roles import convolution_roles, reads_pooled_map
@@ -38,6 +39,9 @@ class LayerReport:
     tail: float | None = None
     """Weight of a channel's full extent in the `deploy` range rule, 0 to 1; None with other rules."""
 
+    companded: bool = False
+    """Whether channels of at most companding.MOST_BITS have companded levels in place of even ones."""
+
     channel_bits: tuple[int, ...] | None = None
     """Bits of each channel it reads where they are mixed; `activation_bits` is then what they were to be on average."""
 
@@ -51,7 +55,7 @@ class LayerReport:
         """Tail of the `deploy` rule: one number, or one a channel (C,)."""
         if self.channel_bits is None or self.tail is None:
             return self.tail
-        return tail_at(np.array(self.channel_bits, np.int64), self.activation_bits, self.tail)
+        return tail_at(np.array(self.channel_bits, np.int64), self.activation_bits, self.tail, self.companded)
 
     @property
     def quantized(self) -> bool:
@@ -61,6 +65,11 @@ class LayerReport:
     def to_dict(self) -> dict[str, object]:
         """Return the report as JSON-ready values."""
         return asdict(self)
+
+
+def with_even_levels(layer: LayerReport) -> LayerReport:
+    """Return the plan of a layer with even levels, and the tail that is usual for them, in place of companded ones."""
+    return replace(layer, companded=False, tail=float(usual_tail(layer.activation_bits, companded=False)))
 
 
 def read_layers(text: str) -> tuple[LayerReport, ...]:
@@ -92,6 +101,8 @@ def _plan(node: ir.Node, role: str, config: DaqConfig) -> LayerReport:
     elif config.range_rule == "deploy" and activation_bits == 8 and _reads_picture(node):
         activation_bits = FLOAT_BITS
         reason = "activations as they are: reads the picture, whose values have 8 bits already"
+    has_tail = config.range_rule == "deploy" and activation_bits != FLOAT_BITS
+    companded = has_tail and config.levels == "companded" and activation_bits <= MOST_BITS
     return LayerReport(
         name=name,
         role=role,
@@ -100,9 +111,8 @@ def _plan(node: ir.Node, role: str, config: DaqConfig) -> LayerReport:
         signed=not is_non_negative(node.inputs[0]),
         weight_shape=_weight_shape(node),
         reason=reason,
-        tail=float(DEPLOY_TAIL[activation_bits])
-        if config.range_rule == "deploy" and activation_bits != FLOAT_BITS
-        else None,
+        tail=float(usual_tail(activation_bits, companded)) if has_tail else None,
+        companded=companded,
     )
 
 
@@ -161,4 +171,4 @@ def _weight_shape(node: ir.Node) -> tuple[int, ...]:
     return tuple(weight.shape) if weight is not None else ()
 
 
-__all__ = ["LayerReport", "has_body_bits", "plan_layers", "read_layers"]
+__all__ = ["LayerReport", "has_body_bits", "plan_layers", "read_layers", "with_even_levels"]

@@ -4,7 +4,8 @@
     codes    = Clip(QuantizeLinear<axis = 1, uint8>(X - lo, step), 0, 2^bits - 1)
     X^       = DequantizeLinear<axis = 1>(codes, step) + lo
 
-Where bits are mixed, `daq.MixedChannelRange` gives span too, and Min(X - lo, span) stands in place of Clip.
+Where bits are mixed, `daq.MixedChannelRange` gives span too, and Min(X - lo, span) stands in place of Clip. Where levels
+are companded, `daq.CompandedRange` gives origin besides, and NearestLevel(Min(X - lo, span), step, origin) is quantized.
 Convolutions that read the same tensor at the same bits share one block. No zero point, no block size, and always the Add
 between DequantizeLinear and Conv: each avoids a defect of ONNX Runtime's optimizer. With `dynamic_batch` the codes are made
 on (1, N * C, H, W), since QuantizeLinear takes steps of rank one.
@@ -18,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.ops import DOMAIN, DOMAIN_VERSION, channel_range_function
+from daq_deploy.ops import DOMAIN, DOMAIN_VERSION, RangeKind, channel_range_function, nearest_level_function
 
 from .graph import add_array, float_constant
 from .plan import LayerReport
@@ -35,23 +36,33 @@ class QuantizeActivations(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         builder = _BlockBuilder(model, self._config)
         blocks: dict[tuple[object, ...], ir.Value] = {}
-        kinds: set[bool] = set()
+        kinds: set[RangeKind] = set()
         for node, layer in self._plan.items():
             feature_map = node.inputs[0]
             if layer.activation_bits == FLOAT_BITS or feature_map is None:
                 continue
-            key = (feature_map, layer.activation_bits, layer.signed, layer.tail, layer.channel_bits)
+            key = (feature_map, layer.activation_bits, layer.signed, layer.tail, layer.companded, layer.channel_bits)
             if key not in blocks:
                 blocks[key] = builder.insert(node, feature_map, layer)
-                kinds.add(layer.channel_bits is not None)
+                kinds.add(_range_kind(layer))
             node.replace_input_with(0, blocks[key])
-        for mixed in sorted(kinds):
-            function = channel_range_function(
-                self._config.range_rule, self._config.range_bits, model.graph.opset_imports[""], mixed
-            )
+        opset = model.graph.opset_imports[""]
+        functions = [
+            channel_range_function(self._config.range_rule, self._config.range_bits, opset, kind)
+            for kind in sorted(kinds)
+        ]
+        if "CompandedRange" in kinds:
+            functions.append(nearest_level_function(opset))
+        for function in functions:
             model.functions[function.identifier()] = function
             model.opset_imports[DOMAIN] = DOMAIN_VERSION
         return ir.passes.PassResult(model, modified=bool(blocks))
+
+
+def _range_kind(layer: LayerReport) -> RangeKind:
+    if layer.companded:
+        return "CompandedRange"
+    return "ChannelRange" if layer.channel_bits is None else "MixedChannelRange"
 
 
 class _BlockBuilder:
@@ -64,7 +75,7 @@ class _BlockBuilder:
 
     def insert(self, before: ir.Node, feature_map: ir.Value, layer: LayerReport) -> ir.Value:
         """Insert a block that reads `feature_map`, and return the quantized map."""
-        bits, mixed = layer.activation_bits, layer.channel_bits is not None
+        bits, kind = layer.activation_bits, _range_kind(layer)
         prefix = f"{feature_map.name}.daq{bits}"
         nodes: list[ir.Node] = []
 
@@ -80,22 +91,26 @@ class _BlockBuilder:
         lo = _named(range_node.outputs[0], f"{prefix}.lo", ir.DataType.FLOAT)
         step = _named(range_node.outputs[1], f"{prefix}.step", ir.DataType.FLOAT)
         offset = add("Sub", [feature_map, lo], "offset")
-        if mixed:
+        if kind != "ChannelRange":
             span = _named(range_node.outputs[2], f"{prefix}.span", ir.DataType.FLOAT)
             offset = add("Min", [offset, span], "clipped_offset")
+        if kind == "CompandedRange":
+            origin = _named(range_node.outputs[3], f"{prefix}.origin", ir.DataType.FLOAT)
+            inputs = [offset, step, origin]
+            nearest = ir.node("NearestLevel", inputs, domain=DOMAIN, name=f"{prefix}.nearest_level")
+            nodes.append(nearest)
+            offset = _named(nearest.outputs[0], f"{prefix}.nearest_level", ir.DataType.FLOAT)
         if self._config.dynamic_batch:
             offset = add("Reshape", [offset, self._constant("daq.one_image", np.array([1, -1, 0, 0]))], "flat_offset")
         uint8 = ir.DataType.UINT8
         codes = add("QuantizeLinear", [offset, step], "codes", uint8, axis=1, output_dtype=int(uint8))
-        if bits < 8 and not mixed:
+        if bits < 8 and kind == "ChannelRange":
             first = self._constant("daq.first_code", np.array(0, np.uint8))
             last = self._constant(f"daq.last_code_{bits}", np.array(2**bits - 1, np.uint8))
             codes = add("Clip", [codes, first, last], "clipped_codes", uint8)
         levels = add("DequantizeLinear", [codes, step], "levels", axis=1)
         if self._config.dynamic_batch:
-            weight = float_constant(before.inputs[1])
-            assert weight is not None
-            channels = weight.shape[1] * before.attributes.get_int("group", 1)
+            channels = _channels(before)
             images = self._constant(f"daq.images_of_{channels}", np.array([-1, channels, 0, 0]))
             levels = add("Reshape", [levels, images], "image_levels")
         quantized = add("Add", [levels, lo], "quantized")
@@ -109,21 +124,37 @@ class _BlockBuilder:
             "signed": int(layer.signed),
             "range_bits": self._config.range_bits or 0,
         }
-        if layer.channel_bits is None:
+        kind = _range_kind(layer)
+        if kind == "ChannelRange":
             own: dict[str, int | float | str] = {"bits": layer.activation_bits, "tail": layer.tail or 0.0}
-            return ir.node(
-                "ChannelRange", [feature_map], own | shared, domain=DOMAIN, num_outputs=2, name=f"{prefix}.range"
-            )
-        bits = add_array(self._graph, f"{prefix}.bits", np.array(layer.channel_bits, np.int32))
-        tail = add_array(self._graph, f"{prefix}.tail", np.asarray(layer.tail_of_channels, np.float32))
-        return ir.node(
-            "MixedChannelRange", [feature_map, bits, tail], shared, domain=DOMAIN, num_outputs=3, name=f"{prefix}.range"
-        )
+            return ir.node(kind, [feature_map], own | shared, domain=DOMAIN, num_outputs=2, name=f"{prefix}.range")
+        same = layer.channel_bits is None
+        names = (f"daq.bits_{layer.activation_bits}", f"daq.tail_{layer.tail}") if same else ("bits", "tail")
+        inputs = [
+            feature_map,
+            *(
+                self._constant(name if same else f"{prefix}.{name}", np.atleast_1d(values))
+                for name, values in zip(
+                    names,
+                    (np.asarray(layer.bits_of_channels, np.int32), np.asarray(layer.tail_of_channels, np.float32)),
+                    strict=True,
+                )
+            ),
+        ]
+        outputs = 4 if kind == "CompandedRange" else 3
+        return ir.node(kind, inputs, shared, domain=DOMAIN, num_outputs=outputs, name=f"{prefix}.range")
 
     def _constant(self, name: str, array: np.typing.NDArray[np.generic]) -> ir.Value:
         if name not in self._constants:
             self._constants[name] = add_array(self._graph, name, array)
         return self._constants[name]
+
+
+def _channels(convolution: ir.Node) -> int:
+    """Return how many channels a convolution reads."""
+    weight = float_constant(convolution.inputs[1])
+    assert weight is not None
+    return int(weight.shape[1]) * convolution.attributes.get_int("group", 1)
 
 
 def _named(value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:

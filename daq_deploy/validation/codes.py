@@ -10,6 +10,9 @@ one unit in the last place of lo is a good part of a step, or many steps, and co
 the spreads of a layer's channels share one quantizer, so that the rounding of the largest reaches the smallest; and a
 spread that itself lies on a rounding boundary changes the step of its whole channel. Such channels show by their step, are
 few (at most one in a hundred of a layer, or one), and their codes are not compared.
+
+Companded levels are compared by their numbers, counted from the origin. Where the second term is a hundredth of a unit or
+more, or the unit the smallest there is, the origin itself is a matter of rounding, and codes are not compared.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from daq_deploy.numerics import ChannelRange, ChannelStatistics, channel_range, quantize
+from daq_deploy.numerics import TINY, ChannelRange, ChannelStatistics, channel_range, quantize
+from daq_deploy.numerics.companding import EVEN, fractional_level, highest_position, nearest_level, position_of
 from daq_deploy.passes.blocks import DaqBlock
 
 from .report import CodeDifference
@@ -28,6 +32,9 @@ from .sessions import OutputRunner, batches
 
 NEAR = 1e-4
 """Distance from a rounding boundary, in steps, within which implementations may round differently."""
+
+UNTOLD = 1e-2
+"""Distance from a rounding boundary, in units, from which on implementations may put the origin elsewhere."""
 
 Quantizer = Callable[[npt.NDArray[np.float32], DaqBlock], npt.NDArray[np.uint8]]
 """From a feature map (N, C, H, W) to its codes."""
@@ -92,8 +99,14 @@ def count_differences(
     channels = _range_of(feature_map, block)
     near = _near(block, channels)[:, :, None, None]
     position = (feature_map.astype(np.float64) - channels.lo[:, :, None, None]) / channels.step[:, :, None, None]
-    position = np.clip(position, 0, np.asarray(2**block.bits - 1).reshape(-1, 1, 1))
-    allowed = (np.abs(codes - position) <= 0.5 + near) & (np.abs(expected - position) <= 0.5 + near)
+    origin = np.full_like(channels.lo, EVEN) if channels.origin is None else channels.origin
+    position = np.clip(position, 0, highest_position(block.bits, origin)[:, :, None, None])
+    origin = origin[:, :, None, None]
+    value = np.where(origin < 0, position, fractional_level(position - origin))
+    found, wanted = (_level_numbers(codes_of_one, origin) for codes_of_one in (codes, expected))
+    allowed = (np.abs(found - value) <= 0.5 + near) & (np.abs(wanted - value) <= 0.5 + near)
+    if block.companded:
+        allowed |= (near >= UNTOLD) | (channels.step <= TINY)[:, :, None, None]
     if block.range_bits is not None:
         other_step = np.abs(step / channels.step - 1) > NEAR
         few = other_step.sum(axis=1, keepdims=True) <= max(1, other_step.shape[1] // 100)
@@ -102,9 +115,19 @@ def count_differences(
     return int((differs & allowed).sum()), int((differs & ~allowed).sum())
 
 
+def _level_numbers(codes: npt.NDArray[np.uint8], origin: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the numbers of the levels of codes, counted from the origin of companded levels; NaN where there is none."""
+    position = codes.astype(np.float32)
+    number = nearest_level(position - origin)
+    is_level = position_of(number) + origin == position
+    return np.where(origin < 0, position, np.where(is_level, number, np.nan))
+
+
 def _range_of(feature_map: npt.NDArray[np.float32], block: DaqBlock) -> ChannelRange:
     statistics = ChannelStatistics.of(feature_map)
-    return channel_range(statistics, block.bits, block.rule, block.signed, block.range_bits, block.tail)
+    return channel_range(
+        statistics, block.bits, block.rule, block.signed, block.range_bits, block.tail, block.companded
+    )
 
 
 def _near(block: DaqBlock, channels: ChannelRange) -> npt.NDArray[np.float64]:

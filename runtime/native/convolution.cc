@@ -5,6 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "companding.h"
 #include "convolution_memory.h"
 
 namespace daq {
@@ -42,8 +43,8 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
                             parameters.strides[1] == 1 && side_blocks_ * 2 <= std::min<int64_t>(kernel_[1], kBlocksTogether);
   if (!side_by_side) side_blocks_ = 0;
 
-  const int largest_code = (1 << *std::max_element(parameters.bits.begin(), parameters.bits.end())) - 1;
-  format_ = kernels.format(largest_code, parameters.exact, side_by_side || parameters.strides[1] != 1 ? 1 : taps_);
+  for (const int bits : parameters.bits) largest_code_ = std::max(largest_code_, largest_code_of(bits, parameters.companded));
+  format_ = kernels.format(largest_code_, parameters.exact, side_by_side || parameters.strides[1] != 1 ? 1 : taps_);
   products_ = format_ == CodeFormat::byte_pairs ? kPairProducts : taps_;
   // Pixels of codes are wider where that costs no step: what does not cross lines of memory is read faster.
   const int64_t products = side_by_side ? 1 : products_;
@@ -54,7 +55,7 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
   }
   elements_ = products_ * padded_inputs_;
   largest_weight_ =
-      kernels.largest_weight(kernels.largest_shifted_code(largest_code, format_), inputs_ * kernel_[0] * kernel_[1], format_);
+      kernels.largest_weight(kernels.largest_shifted_code(largest_code_, format_), inputs_ * kernel_[0] * kernel_[1], format_);
   code_bytes_ = is_words(format_) ? 2 : 1;
   pixel_bytes_ = padded_inputs_ * (format_ == CodeFormat::byte_pairs ? kPairProducts / 2 : code_bytes_);
   steps_ = steps_of(padded_inputs_);
@@ -76,14 +77,9 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
   const auto outputs = static_cast<size_t>(padded_outputs_), inputs = static_cast<size_t>(padded_inputs_);
   weights_.assign(outputs * static_cast<size_t>(segments_ * elements_), 0.0f);
   magnitude_.assign(inputs, 0.0f);
-  highest_.assign(static_cast<size_t>(round_up(padded_inputs_, kBlock)) + kBlock, 0.0f);
   bias_.assign(outputs, 0.0f);
   slope_.assign(outputs, 1.0f);
   valid_.assign(outputs, 0.0f);
-  for (int64_t input = 0; input < inputs_; ++input) {
-    highest_[static_cast<size_t>(input_position_[static_cast<size_t>(input)])] =
-        static_cast<float>((1 << parameters.bits[static_cast<size_t>(input)]) - 1);
-  }
   const int64_t area = kernel_[0] * kernel_[1];
   for (int64_t output = 0; output < outputs_; ++output) {
     const int64_t row = output_position_[static_cast<size_t>(output)];
@@ -192,7 +188,8 @@ void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folde
   for (size_t source = 0; source < run.sources.size(); ++source) {
     const int64_t position = input_position_[static_cast<size_t>(input)];
     const Quantizer quantizer = {parameters_.channels[source], folded.lo.data() + position,
-                                 folded.inverse_step.data() + position, highest_.data() + position,
+                                 folded.inverse_step.data() + position, folded.highest.data() + position,
+                                 parameters_.companded ? folded.origin.data() + position : nullptr,
                                  folded.shift.data() + position, position == 0};
     const int64_t stride = run.strides[source];
     const uint16_t* pixels = run.sources[source] + (row * run.width + x) * stride + parameters_.first_channel[source];

@@ -25,6 +25,7 @@ struct ConvolutionParameters {
   bool depth_first;  // DepthToSpace mode DCR
   bool planar;       // output is float32 (N, C, H, W)
   bool exact;
+  bool companded;        // levels of channels of few bits: see companding.h
   bool counts_positives;  // among the statistics
 };
 
@@ -42,6 +43,7 @@ struct ConvolutionRun {
   int64_t height, width;               // of the input
   const float* lo;                     // (inputs)
   const float* step;                   // (inputs)
+  const float* origin;                 // (inputs), or null where levels are even
   std::vector<const uint16_t*> sources;
   std::vector<int64_t> strides;        // padded channels of each source
   const uint16_t* operand;             // native map of the output, or null
@@ -100,12 +102,11 @@ class Convolution {
   int64_t pixel_bytes_;      // from a pixel to the next in the ring of rows
   int64_t side_blocks_;      // of a kernel row's taps side by side, see sum_side_by_side; 0 where they are not
   CodeFormat format_;
-  int largest_weight_;
+  int largest_code_ = 0, largest_weight_;
   std::vector<int64_t> input_position_;   // of each input channel in a pixel of codes
   std::vector<int64_t> output_position_;  // of each output channel in the blocks
   std::vector<float> weights_;            // (padded outputs, segments, elements); of pairs by product, then segment
   std::vector<float> magnitude_;          // largest |weight| of each position of a pixel of codes
-  std::vector<float> highest_;            // of each position
   std::vector<float> bias_, slope_, valid_, side_valid_;
   mutable Pool<Folded> folded_;
   mutable Pool<Band> bands_;

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "companding.h"
 #include "convolution_memory.h"
 
 namespace daq {
 
 void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Folded& folded) const {
   const auto size = static_cast<size_t>(round_up(padded_inputs_, kBlock) + kBlock);
-  for (auto* values : {&folded.lo, &folded.inverse_step, &folded.shift, &folded.factors, &folded.element_lo, &folded.centre}) {
+  for (auto* values : {&folded.lo, &folded.inverse_step, &folded.shift, &folded.highest, &folded.origin, &folded.factors,
+                       &folded.element_lo, &folded.centre}) {
     values->assign(size, 0.0f);
   }
   float largest = 0.0f;
@@ -17,14 +19,14 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
     const auto position = static_cast<size_t>(input_position_[static_cast<size_t>(input)]);
     largest = std::max(largest, magnitude_[position] * run.step[input]);
   }
-  const int bits = *std::max_element(parameters_.bits.begin(), parameters_.bits.end());
-  const int code_limit = kernels_.largest_shifted_code((1 << bits) - 1, format_);
+  const int code_limit = kernels_.largest_shifted_code(largest_code_, format_);
   for (int64_t input = 0; input < inputs_; ++input) {
     const auto position = static_cast<size_t>(input_position_[static_cast<size_t>(input)]);
     const float step = run.step[input];
     // Spare bits of the codes take over powers of two from the channels whose products are largest, so that the others
     // keep precision in eight-bit weights.
-    const float highest = highest_[position];
+    const float origin = parameters_.companded ? run.origin[input] : kEvenLevels;
+    const float highest = highest_code_of(parameters_.bits[static_cast<size_t>(input)], origin);
     float shift = 1.0f;
     const float product = magnitude_[position] * step;
     int spare = 0;
@@ -36,8 +38,10 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
     folded.shift[position] = shift;
     folded.factors[position] = step / shift;
     folded.element_lo[position] = run.lo[input];
+    folded.highest[position] = highest;
+    folded.origin[position] = origin;
     // The code around which most lie. It must not be taken from the picture: a tile would be folded unlike the whole.
-    folded.centre[position] = (run.lo[input] == 0.0f ? 0.08f : 0.5f) * highest * shift;
+    folded.centre[position] = origin >= 0.0f ? origin * shift : (run.lo[input] == 0.0f ? 0.08f : 0.5f) * highest * shift;
   }
   const auto outputs = static_cast<size_t>(padded_outputs_);
   folded.scale.assign(outputs, 0.0f);

@@ -21,7 +21,7 @@ T* aligned(std::vector<uint8_t>& memory, int64_t count) {
 }
 
 struct Convolution::Folded {
-  std::vector<float> lo, inverse_step, shift;       // of each position of a pixel of codes
+  std::vector<float> lo, inverse_step, shift, highest, origin;  // of each position of a pixel of codes
   std::vector<float> factors, element_lo, centre;   // step over shift, lo, usual shifted code: of each position
   std::vector<float> scale;                         // of each output position
   std::vector<float> offsets;                       // (kernel height, kernel width, padded outputs): what lo adds at a tap

@@ -55,7 +55,8 @@ struct Quantizer {
   int64_t channels;
   const float* lo;
   const float* inverse_step;
-  const float* highest;  // 2^bits - 1
+  const float* highest;  // code
+  const float* origin;   // of companded levels, or null: see companding.h
   const float* shift;    // power of two that codes are multiplied by, to use spare bits
   bool begins_pixel;     // whether they come first in a pixel of codes
 };

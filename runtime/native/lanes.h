@@ -31,6 +31,13 @@ inline Part part_min(Part a, Part b) { return _mm512_min_ps(a, b); }
 inline Part part_max(Part a, Part b) { return _mm512_max_ps(a, b); }
 inline Part part_fma(Part a, Part b, Part c) { return _mm512_fmadd_ps(a, b, c); }
 inline Part part_round(Part a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Part part_sqrt(Part a) { return _mm512_sqrt_ps(a); }
+inline Part part_with_sign(Part magnitude, Part sign) {
+  return _mm512_or_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
+}
+inline Part part_where_negative(Part condition, Part a, Part b) {
+  return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(condition, _mm512_setzero_ps(), _CMP_LT_OQ), a);
+}
 inline Part part_one_where_positive(Part a) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1.0f));
 }
@@ -66,6 +73,11 @@ inline Part part_min(Part a, Part b) { return _mm256_min_ps(a, b); }
 inline Part part_max(Part a, Part b) { return _mm256_max_ps(a, b); }
 inline Part part_fma(Part a, Part b, Part c) { return _mm256_fmadd_ps(a, b, c); }
 inline Part part_round(Part a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Part part_sqrt(Part a) { return _mm256_sqrt_ps(a); }
+inline Part part_with_sign(Part magnitude, Part sign) {
+  return _mm256_or_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
+}
+inline Part part_where_negative(Part condition, Part a, Part b) { return _mm256_blendv_ps(b, a, condition); }
 inline Part part_one_where_positive(Part a) {
   return _mm256_and_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ), _mm256_set1_ps(1.0f));
 }
@@ -128,6 +140,15 @@ inline Part part_round(Part a) {  // exact and half to even below 2^22: only cod
   Part shifted = a + magic;
   return shifted - magic;
 }
+inline Part part_sqrt(Part a) {
+  Part root;
+  for (int i = 0; i < 4; ++i) root[i] = std::sqrt(a[i]);
+  return root;
+}
+inline Part part_with_sign(Part magnitude, Part sign) {
+  return bits_as<Part>(bits_as<BitPart>(magnitude) | (bits_as<BitPart>(sign) & 0x80000000u));
+}
+inline Part part_where_negative(Part condition, Part a, Part b) { return condition < part_set(0.0f) ? a : b; }
 inline Part part_one_where_positive(Part a) { return a > part_set(0.0f) ? part_set(1.0f) : part_set(0.0f); }
 inline Part part_times_where_negative(Part a, Part factor) { return a < part_set(0.0f) ? a * factor : a; }
 inline Part part_from_int(const int32_t* p) {
@@ -232,6 +253,7 @@ DAQ_LANES_BINARY(lanes_min, part_min(a, b))  // b where either is NaN
 DAQ_LANES_BINARY(lanes_max, part_max(a, b))  // b where either is NaN
 // x where it is not negative, else x * y.
 DAQ_LANES_BINARY(lanes_times_where_negative, part_times_where_negative(a, b))
+DAQ_LANES_BINARY(lanes_with_sign, part_with_sign(a, b))  // the magnitude x, which is not negative, with the sign of y
 #undef DAQ_LANES_BINARY
 
 inline Lanes lanes_fma(const Lanes& a, const Lanes& b, const Lanes& c) {
@@ -242,6 +264,17 @@ inline Lanes lanes_fma(const Lanes& a, const Lanes& b, const Lanes& c) {
 inline Lanes lanes_round(const Lanes& a) {
   Lanes r;
   DAQ_EACH_PART r.part[i] = part_round(a.part[i]);
+  return r;
+}
+inline Lanes lanes_sqrt(const Lanes& a) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_sqrt(a.part[i]);
+  return r;
+}
+// a where the condition is negative, else b.
+inline Lanes lanes_where_negative(const Lanes& condition, const Lanes& a, const Lanes& b) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_where_negative(condition.part[i], a.part[i], b.part[i]);
   return r;
 }
 // e^x. Relative error below 2e-7; x is held within +-87, where the result is a normal number.

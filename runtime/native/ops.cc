@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "companding.h"
+
 namespace daq {
 namespace {
 
@@ -77,6 +79,7 @@ RangeParameters function_parameters(const ort::Attributes& attributes) {
   parameters.is_signed = attributes.integer("signed") != 0;
   parameters.range_bits = static_cast<int>(attributes.integer("range_bits"));
   if (parameters.range_bits < 0 || parameters.range_bits > 8) throw Error("range_bits must be 0 to 8");
+  parameters.companded = false;
   return parameters;
 }
 
@@ -85,7 +88,7 @@ void check_rank(const Shape& shape, size_t rank, const char* what) {
 }
 
 // Ranges of all channels of all pictures of a planar map, one picture after the other.
-void planar_ranges(const Context& context, const RangeParameters& parameters, float* lo, float* step) {
+void planar_ranges(const Context& context, const RangeParameters& parameters, float* lo, float* step, float* origin) {
   const Tensor<const float> map = context.input<float>(0);
   check_rank(map.shape, 4, "X");
   const MapSize size = {map.shape[1], map.shape[2], map.shape[3]};
@@ -94,8 +97,27 @@ void planar_ranges(const Context& context, const RangeParameters& parameters, fl
   for (int64_t n = 0; n < map.shape[0]; ++n) {
     const auto statistics = planar_statistics(chosen_kernels(), size, map.data + n * size.channels * size.height * size.width,
                                               parallel_of(context));
-    channel_ranges(parameters, statistics, lo + n * size.channels, step + n * size.channels);
+    const int64_t first = n * size.channels;
+    channel_ranges(parameters, statistics, lo + first, step + first, origin == nullptr ? nullptr : origin + first);
   }
+}
+
+// The same with bits and tail of each channel from the inputs that follow X.
+RangeParameters with_own_bits(RangeParameters parameters, const Context& context) {
+  const Tensor<const float> map = context.input<float>(0);
+  check_rank(map.shape, 4, "X");
+  const int64_t channels = map.shape[1];
+  const Tensor<const int32_t> bits = context.input<int32_t>(1);
+  const Tensor<const float> tail = context.input<float>(2);
+  const auto assign = [channels](const auto& given, auto& values) {
+    const int64_t count = ort::element_count(given.shape);
+    if (count != 1 && count != channels) throw Error("bits and tail must have one value, or one a channel");
+    for (int64_t c = 0; c < channels; ++c) values.push_back(given.data[count == 1 ? 0 : c]);
+  };
+  assign(bits, parameters.bits);
+  assign(tail, parameters.tail);
+  check_bits(parameters.bits);
+  return parameters;
 }
 
 // A native map: (N, H, W, padded C).
@@ -139,30 +161,37 @@ void ChannelRangeOp::compute(const Context& context) {
   parameters.tail.assign(static_cast<size_t>(channels), parameters_.tail[0]);
   float* lo = context.output<float>(0, {images, channels, 1, 1});
   float* step = context.output<float>(1, {images * channels});
-  planar_ranges(context, parameters, lo, step);
+  planar_ranges(context, parameters, lo, step, nullptr);
 }
 
 MixedChannelRangeOp::MixedChannelRangeOp(const ort::Attributes& attributes) : parameters_(function_parameters(attributes)) {}
 
 void MixedChannelRangeOp::compute(const Context& context) {
-  const Tensor<const float> map = context.input<float>(0);
-  check_rank(map.shape, 4, "X");
-  const int64_t images = map.shape[0], channels = map.shape[1];
-  const Tensor<const int32_t> bits = context.input<int32_t>(1);
-  const Tensor<const float> tail = context.input<float>(2);
-  if (ort::element_count(bits.shape) != channels || ort::element_count(tail.shape) != channels) {
-    throw Error("bits and tail must have one value a channel");
+  const RangeParameters parameters = with_own_bits(parameters_, context);
+  const Shape shape = context.input<float>(0).shape;
+  float* lo = context.output<float>(0, {shape[0], shape[1], 1, 1});
+  float* step = context.output<float>(1, {shape[0] * shape[1]});
+  float* span = context.output<float>(2, {shape[0], shape[1], 1, 1});
+  planar_ranges(context, parameters, lo, step, nullptr);
+  for (int64_t i = 0; i < shape[0] * shape[1]; ++i) {
+    span[i] = step[i] * highest_code_of(parameters.bits[static_cast<size_t>(i % shape[1])], kEvenLevels);
   }
-  RangeParameters parameters = parameters_;
-  parameters.bits.assign(bits.data, bits.data + channels);
-  parameters.tail.assign(tail.data, tail.data + channels);
-  check_bits(parameters.bits);
-  float* lo = context.output<float>(0, {images, channels, 1, 1});
-  float* step = context.output<float>(1, {images * channels});
-  float* span = context.output<float>(2, {images, channels, 1, 1});
-  planar_ranges(context, parameters, lo, step);
-  for (int64_t i = 0; i < images * channels; ++i) {
-    span[i] = step[i] * static_cast<float>((1 << parameters.bits[static_cast<size_t>(i % channels)]) - 1);
+}
+
+CompandedRangeOp::CompandedRangeOp(const ort::Attributes& attributes) : parameters_(function_parameters(attributes)) {
+  parameters_.companded = true;
+}
+
+void CompandedRangeOp::compute(const Context& context) {
+  const RangeParameters parameters = with_own_bits(parameters_, context);
+  const Shape shape = context.input<float>(0).shape;
+  float* lo = context.output<float>(0, {shape[0], shape[1], 1, 1});
+  float* step = context.output<float>(1, {shape[0] * shape[1]});
+  float* span = context.output<float>(2, {shape[0], shape[1], 1, 1});
+  float* origin = context.output<float>(3, {shape[0], shape[1], 1, 1});
+  planar_ranges(context, parameters, lo, step, origin);
+  for (int64_t i = 0; i < shape[0] * shape[1]; ++i) {
+    span[i] = step[i] * highest_code_of(parameters.bits[static_cast<size_t>(i % shape[1])], origin[i]);
   }
 }
 
@@ -173,6 +202,7 @@ RangeOp::RangeOp(const ort::Attributes& attributes)
   const int64_t channels = sum_of(channels_);
   if (first_channel_.size() != channels_.size()) throw Error("first_channel and channels do not agree");
   parameters_.bits = bits_of(attributes, channels);
+  parameters_.companded = attributes.integer("companded") != 0;
   const std::vector<float> tail = attributes.floats("tail");
   parameters_.tail.assign(tail.begin(), tail.end());
   if (parameters_.tail.size() == 1) parameters_.tail.assign(static_cast<size_t>(channels), parameters_.tail[0]);
@@ -184,6 +214,7 @@ void RangeOp::compute(const Context& context) {
   const int64_t images = context.input<double>(0).shape[0], channels = sum_of(channels_);
   float* lo = context.output<float>(0, {images, channels});
   float* step = context.output<float>(1, {images, channels});
+  float* origin = context.output<float>(2, {parameters_.companded ? images : 0, channels});
   for (int64_t n = 0; n < images; ++n) {
     std::vector<ChannelStatistics> statistics;
     for (size_t source = 0; source < channels_.size(); ++source) {
@@ -199,7 +230,8 @@ void RangeOp::compute(const Context& context) {
                               values[4 * shape[2] + c], values[5 * shape[2] + c]});
       }
     }
-    channel_ranges(parameters_, statistics, lo + n * channels, step + n * channels);
+    const int64_t first = n * channels;
+    channel_ranges(parameters_, statistics, lo + first, step + first, parameters_.companded ? origin + first : nullptr);
   }
 }
 
@@ -219,6 +251,7 @@ QuantizedConvolution::QuantizedConvolution(const ort::Attributes& attributes, bo
   parameters_.planar = planar;
   statistics_ = !planar && attributes.integer("statistics") != 0;
   parameters_.counts_positives = !planar && attributes.integer("positives") != 0;
+  parameters_.companded = attributes.integer("companded") != 0;
   parameters_.exact = attributes.integer("exact") != 0;
   mid_rise_ = attributes.integer("mid_rise") != 0;
 }
@@ -226,8 +259,8 @@ QuantizedConvolution::QuantizedConvolution(const ort::Attributes& attributes, bo
 const Convolution& QuantizedConvolution::convolution(const Context& context) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (convolution_ == nullptr) {
-    const Tensor<const int8_t> codes = context.input<int8_t>(2);
-    const Tensor<const float> step = context.input<float>(3), bias = context.input<float>(4);
+    const Tensor<const int8_t> codes = context.input<int8_t>(3);
+    const Tensor<const float> step = context.input<float>(4), bias = context.input<float>(5);
     check_rank(codes.shape, 4, "weight");
     const int64_t outputs = codes.shape[0];
     if (ort::element_count(step.shape) != outputs || ort::element_count(bias.shape) != outputs) {
@@ -235,14 +268,14 @@ const Convolution& QuantizedConvolution::convolution(const Context& context) {
     }
     const ConvolutionWeights weights = {outputs, codes.shape[1], {codes.shape[2], codes.shape[3]}, codes.data, step.data,
                                         mid_rise_, bias.data,
-                                        optional_slope(context, 5, outputs, parameters_.activation)};
+                                        optional_slope(context, 6, outputs, parameters_.activation)};
     convolution_ = std::make_unique<Convolution>(chosen_kernels(), parameters_, weights);
   }
   return *convolution_;
 }
 
 void QuantizedConvolution::compute(const Context& context) {
-  constexpr size_t kFirstSource = 7;
+  constexpr size_t kFirstSource = 8;
   const Convolution& convolution = this->convolution(context);
   const size_t sources = parameters_.channels.size();
   if (context.input_count() != kFirstSource + sources) throw Error("channels and the inputs do not agree");
@@ -260,8 +293,9 @@ void QuantizedConvolution::compute(const Context& context) {
   run.width = maps[0].shape[2];
   const int64_t height = convolution.output_height(run.height), width = convolution.output_width(run.width);
   if (height < 1 || width < 1) throw Error("the input is smaller than the kernel");
-  const Tensor<const float> lo = context.input<float>(0), step = context.input<float>(1);
+  const Tensor<const float> lo = context.input<float>(0), step = context.input<float>(1), origin = context.input<float>(2);
   const int64_t ranges = ort::element_count(lo.shape);
+  if (parameters_.companded && ranges != ort::element_count(origin.shape)) throw Error("origin must have one value a channel");
   if (ranges != ort::element_count(step.shape) || (ranges != inputs && ranges != images * inputs)) {
     throw Error("lo and step must have one value a channel");
   }
@@ -269,7 +303,7 @@ void QuantizedConvolution::compute(const Context& context) {
   const int64_t size = parameters_.blocksize;
   const Shape half_shape = {images, height * size, width * size, padded};
   const Shape planar_shape = {images, channels, height * size, width * size};
-  const Tensor<const uint16_t> operand = context.input<uint16_t>(6);
+  const Tensor<const uint16_t> operand = context.input<uint16_t>(7);
   if (parameters_.operand != Operand::none && operand.shape != half_shape) throw Error("the operand has another size");
   float* float_output = parameters_.planar ? context.output<float>(0, planar_shape) : nullptr;
   uint16_t* half_output = parameters_.planar ? nullptr : context.output<uint16_t>(0, half_shape);
@@ -278,6 +312,7 @@ void QuantizedConvolution::compute(const Context& context) {
     const int64_t range = ranges == inputs ? 0 : n * inputs;
     run.lo = lo.data + range;
     run.step = step.data + range;
+    run.origin = parameters_.companded ? origin.data + range : nullptr;
     run.sources.clear();
     for (const auto& map : maps) run.sources.push_back(map.data + n * run.height * run.width * map.shape[3]);
     const int64_t output_size = height * size * width * size;

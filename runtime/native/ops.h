@@ -49,13 +49,29 @@ class MixedChannelRangeOp {
   RangeParameters parameters_;
 };
 
-// daq.native.Range (statistics...) -> lo, step
+// daq.CompandedRange (X, bits, tail) -> lo, step, span, origin
+class CompandedRangeOp {
+ public:
+  static constexpr const char* kName = "CompandedRange";
+  static constexpr const char* kDomain = kFunctionDomain;
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt32, ort::kFloat};
+  static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat};
+  static constexpr bool kVariadic = false;
+
+  explicit CompandedRangeOp(const ort::Attributes& attributes);
+  void compute(const ort::Context& context);
+
+ private:
+  RangeParameters parameters_;
+};
+
+// daq.native.Range (statistics...) -> lo, step, origin, which is empty where levels are even
 class RangeOp {
  public:
   static constexpr const char* kName = "Range";
   static constexpr const char* kDomain = kNativeDomain;
   static constexpr ort::ElementType kInputs[] = {ort::kDouble};
-  static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat};
+  static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat, ort::kFloat};
   static constexpr bool kVariadic = true;
 
   explicit RangeOp(const ort::Attributes& attributes);
@@ -82,12 +98,12 @@ class QuantizedConvolution {
   std::unique_ptr<Convolution> convolution_;  // built at the first run, when the weights are at hand
 };
 
-// daq.native.Conv (lo, step, weight codes, weight step, bias, slope, operand, X...) -> Y, statistics
+// daq.native.Conv (lo, step, origin, weight codes, weight step, bias, slope, operand, X...) -> Y, statistics
 class ConvOp : public QuantizedConvolution {
  public:
   static constexpr const char* kName = "Conv";
   static constexpr const char* kDomain = kNativeDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kInt8,    ort::kFloat,
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat,   ort::kInt8,   ort::kFloat,
                                                  ort::kFloat, ort::kFloat, ort::kFloat16, ort::kFloat16};
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat16, ort::kDouble};
   static constexpr bool kVariadic = true;
@@ -100,7 +116,7 @@ class PlanarConvOp : public QuantizedConvolution {
  public:
   static constexpr const char* kName = "PlanarConv";
   static constexpr const char* kDomain = kNativeDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kInt8,    ort::kFloat,
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat,   ort::kInt8,   ort::kFloat,
                                                  ort::kFloat, ort::kFloat, ort::kFloat16, ort::kFloat16};
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat};
   static constexpr bool kVariadic = true;

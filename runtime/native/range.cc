@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "companding.h"
+
 namespace daq {
 namespace {
 
@@ -50,7 +52,7 @@ RangeRule range_rule_of(const std::string& name) {
 }
 
 void channel_ranges(const RangeParameters& parameters, const std::vector<ChannelStatistics>& statistics, float* lo,
-                    float* step) {
+                    float* step, float* origin) {
   std::vector<double> spreads;
   spreads.reserve(statistics.size());
   for (const ChannelStatistics& channel : statistics) spreads.push_back(spread_of(channel, parameters.is_signed));
@@ -62,17 +64,25 @@ void channel_ranges(const RangeParameters& parameters, const std::vector<Channel
     const double mean = channel.total / channel.count;
     double channel_step = 0.0, channel_lo = 0.0;
     if (parameters.rule == RangeRule::deploy) {
-      const double tail = parameters.tail[c];
+      const double tail = parameters.tail[c], centre = parameters.is_signed ? mean : 0.0;
+      double below = 0.0, above = 0.0;
       if (parameters.is_signed) {
         const double gaussian = kUnitStep[bits] * spreads[c] * steps / 2;
-        const double below = clip_of(gaussian, std::max(mean - channel.minimum, 0.0), tail);
-        const double above = clip_of(gaussian, std::max(channel.maximum - mean, 0.0), tail);
-        channel_step = (below + above) / steps;
-        channel_lo = mean - below;
+        below = clip_of(gaussian, std::max(mean - channel.minimum, 0.0), tail);
+        above = clip_of(gaussian, std::max(channel.maximum - mean, 0.0), tail);
       } else {
-        channel_step = clip_of(kUnitStep[bits] * spreads[c] * steps, channel.maximum, tail) / steps;
+        above = clip_of(kUnitStep[bits] * spreads[c] * steps, channel.maximum, tail);
       }
-      channel_step = std::max(channel_step, kTiny);
+      if (parameters.companded) origin[c] = kEvenLevels;
+      if (parameters.companded && is_companded(bits)) {
+        const CompandedRange range = companded_range(below, above, bits);
+        channel_step = std::max(range.unit, kTiny);
+        below = range.origin * channel_step;
+        origin[c] = static_cast<float>(range.origin);
+      } else {
+        channel_step = std::max((below + above) / steps, kTiny);
+      }
+      channel_lo = centre - below;
     } else {
       channel_step = std::max(kUnitStep[parameters.rule == RangeRule::paper ? bits : bits - 1] * spreads[c], kTiny);
       if (parameters.is_signed) channel_lo = mean - steps / 2 * channel_step;

@@ -1,4 +1,4 @@
-// Range rules: from the statistics of channels to their lowest level and step. The oracle is daq_deploy/numerics/ranges.py.
+// Range rules: from the statistics of channels to their lowest level, their step and, of companded levels, their origin. The oracle is daq_deploy/numerics/ranges.py.
 
 #pragma once
 
@@ -18,6 +18,7 @@ struct RangeParameters {
   int range_bits;            // 0: spreads are not quantized
   std::vector<int> bits;     // of each channel
   std::vector<double> tail;  // of each channel; deploy only
+  bool companded;            // deploy only
 };
 
 // Statistics of one channel, as in statistics.h.
@@ -25,8 +26,8 @@ struct ChannelStatistics {
   double count, positives, total, total_squares, minimum, maximum;
 };
 
-// Writes lo and step of every channel.
+// Writes lo, step and, where levels are companded, the origin of every channel.
 void channel_ranges(const RangeParameters& parameters, const std::vector<ChannelStatistics>& statistics, float* lo,
-                    float* step);
+                    float* step, float* origin);
 
 }  // namespace daq

@@ -65,7 +65,8 @@ const ort::CustomOp* custom_op() {
   return &op;
 }
 
-const ort::CustomOp* const kFunctionOps[] = {custom_op<ChannelRangeOp>(), custom_op<MixedChannelRangeOp>()};
+const ort::CustomOp* const kFunctionOps[] = {custom_op<ChannelRangeOp>(), custom_op<MixedChannelRangeOp>(),
+                                             custom_op<CompandedRangeOp>()};
 const ort::CustomOp* const kNativeOps[] = {custom_op<RangeOp>(),       custom_op<ConvOp>(),     custom_op<PlanarConvOp>(),
                                            custom_op<FloatConvOp>(),   custom_op<ElementwiseOp>(), custom_op<ToNativeOp>(),
                                            custom_op<ToPlanarOp>()};
@@ -110,6 +111,6 @@ DAQ_EXPORT daq::ort::Status* RegisterCustomOps(daq::ort::SessionOptions* options
   return daq::add_domains(api, options);
 }
 
-DAQ_EXPORT int daq_native_abi_version() { return 2; }
+DAQ_EXPORT int daq_native_abi_version() { return 3; }
 DAQ_EXPORT const char* daq_native_isa() { return daq::isa_name(daq::chosen_isa()); }
 DAQ_EXPORT const char* daq_native_isa_reason() { return daq::isa_reason(); }

@@ -8,13 +8,22 @@
 namespace daq {
 namespace {  // one copy a tier
 
+// The companded level nearest to a position, both in units above the lowest level; see companding.h.
+inline Lanes nearest_level(const Lanes& position, const Lanes& origin) {
+  const Lanes distance = position - origin, magnitude = lanes_max(distance, lanes_set(0.0f) - distance);
+  const Lanes level = lanes_round(lanes_sqrt(magnitude + magnitude + lanes_set(6.0f)) - lanes_set(2.5f));
+  const Lanes from_origin = level * (level + lanes_set(5.0f)) * lanes_set(0.5f);
+  return lanes_where_negative(origin, position, origin + lanes_with_sign(from_origin, distance));
+}
+
 // Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
-template <bool kWords, int kBytes>
+template <bool kCompanded, bool kWords, int kBytes>
 void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* pixels, int64_t stride, int64_t readable,
                     int64_t count, uint8_t* codes, int64_t code_stride) {
   const Lanes lo = lanes_load(quantizer.lo + first);
   const Lanes inverse_step = lanes_load(quantizer.inverse_step + first);
   const Lanes highest = lanes_load(quantizer.highest + first);
+  const Lanes origin = lanes_load((kCompanded ? quantizer.origin : quantizer.lo) + first);
   const Lanes shift = lanes_load(quantizer.shift + first);
   const Lanes zero = lanes_set(0.0f);
   uint16_t held[kLanes] = {};
@@ -25,7 +34,8 @@ void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* p
       source = held;
     }
     // NaN goes to zero, as in QuantizeLinear.
-    const Lanes position = lanes_min(lanes_max((lanes_load_half(source) - lo) * inverse_step, zero), highest);
+    Lanes position = lanes_min(lanes_max((lanes_load_half(source) - lo) * inverse_step, zero), highest);
+    if constexpr (kCompanded) position = nearest_level(position, origin);
     const Lanes code = lanes_round(position) * shift;
     alignas(64) uint8_t whole[kLanes * 2];
     uint8_t* target = codes + x * code_stride;
@@ -41,14 +51,17 @@ void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* p
 
 #if defined(__AVX512BW__)
 // Bytes of 49 to 64 channels, packed together; 64 are written.
+template <bool kCompanded>
 void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t count, uint8_t* codes,
                           int64_t code_stride) {
   __m512 lo[4], inverse_step[4], highest[4];
+  Lanes origin[4];
   __m512i shift[4];
   for (int b = 0; b < 4; ++b) {
     lo[b] = part_load(quantizer.lo + b * kLanes);
     inverse_step[b] = part_load(quantizer.inverse_step + b * kLanes);
     highest[b] = part_load(quantizer.highest + b * kLanes);
+    origin[b] = lanes_load((kCompanded ? quantizer.origin : quantizer.lo) + b * kLanes);
     shift[b] = _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(quantizer.shift + b * kLanes)));
   }
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -56,7 +69,8 @@ void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, in
     __m512i code[4];
     for (int b = 0; b < 4; ++b) {
       const __m512 position = (part_load_half(pixels + x * stride + b * kLanes) - lo[b]) * inverse_step[b];
-      const __m512 held = part_min(part_max(position, part_set(0.0f)), highest[b]);  // NaN becomes 0
+      __m512 held = part_min(part_max(position, part_set(0.0f)), highest[b]);  // NaN becomes 0
+      if constexpr (kCompanded) held = nearest_level({{held}}, origin[b]).part[0];
       code[b] = _mm512_sllv_epi32(_mm512_cvtps_epi32(held), shift[b]);
     }
     const __m512i low = _mm512_packus_epi32(code[0], code[1]), high = _mm512_packus_epi32(code[2], code[3]);
@@ -65,7 +79,7 @@ void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, in
 }
 #endif
 
-template <bool kWords>
+template <bool kCompanded, bool kWords>
 void quantize_as(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count,
                  uint8_t* codes, int64_t code_stride) {
   constexpr int kSize = kWords ? 2 : 1;
@@ -75,28 +89,35 @@ void quantize_as(const Quantizer& quantizer, const uint16_t* pixels, int64_t str
     };
     // The padding of the last step is written, as zeros: highest is 0 there.
     switch (smaller(round_up(quantizer.channels - first, 4), kLanes)) {
-      case 4: run(quantize_block<kWords, 4 * kSize>); break;
-      case 8: run(quantize_block<kWords, 8 * kSize>); break;
-      case 12: run(quantize_block<kWords, 12 * kSize>); break;
-      default: run(quantize_block<kWords, 16 * kSize>); break;
+      case 4: run(quantize_block<kCompanded, kWords, 4 * kSize>); break;
+      case 8: run(quantize_block<kCompanded, kWords, 8 * kSize>); break;
+      case 12: run(quantize_block<kCompanded, kWords, 12 * kSize>); break;
+      default: run(quantize_block<kCompanded, kWords, 16 * kSize>); break;
     }
   }
 }
 
-void quantize(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count,
-              CodeFormat format, uint8_t* codes, int64_t code_stride) {
+template <bool kCompanded>
+void quantize_levels(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count,
+                     CodeFormat format, uint8_t* codes, int64_t code_stride) {
   if (is_words(format)) {
-    quantize_as<true>(quantizer, pixels, stride, readable, count, codes, code_stride);
+    quantize_as<kCompanded, true>(quantizer, pixels, stride, readable, count, codes, code_stride);
   } else {
 #if defined(__AVX512BW__)
     // Zeros past the last channel are overwritten with the next source or pixel.
     const bool four_blocks = quantizer.channels > 3 * kLanes && quantizer.channels <= 4 * kLanes;
     if (quantizer.begins_pixel && four_blocks && readable >= 4 * kLanes) {
-      return quantize_four_blocks(quantizer, pixels, stride, count, codes, code_stride);
+      return quantize_four_blocks<kCompanded>(quantizer, pixels, stride, count, codes, code_stride);
     }
 #endif
-    quantize_as<false>(quantizer, pixels, stride, readable, count, codes, code_stride);
+    quantize_as<kCompanded, false>(quantizer, pixels, stride, readable, count, codes, code_stride);
   }
+}
+
+void quantize(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count,
+              CodeFormat format, uint8_t* codes, int64_t code_stride) {
+  const auto levels = quantizer.origin == nullptr ? quantize_levels<false> : quantize_levels<true>;
+  levels(quantizer, pixels, stride, readable, count, format, codes, code_stride);
 }
 
 void pair(const uint8_t* codes, int64_t channels, int64_t pairs, uint8_t* paired) {

@@ -30,6 +30,7 @@ from daq_deploy.calibration.tails import TAILS, Search
 from daq_deploy.errors import ImageError, OptionError
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.passes.graph import convolutions
+from daq_deploy.passes.plan import LayerReport
 from daq_deploy.quantization import Quantized
 from daq_deploy.quantization import quantize as quantize_graph
 from daq_deploy.runtime.executor import OrtNodeExecutor
@@ -196,11 +197,12 @@ def test_the_search_finds_the_least_error_and_then_the_smallest_tail_that_does_a
         tried.append(tail)
         return errors[tail]
 
-    search = Search(error_with, 0.5)
+    layer = LayerReport("conv", "body", 4, 4, True, (1, 1, 1, 1), "", 0.5)
+    search = Search(layer, error_with)
     assert search.least_error == 1.0
     assert [search.smallest_tail(allowed) for allowed in (0, 0.15, 0.3, 100)] == [0.7, 0.5, 0.3, 0.0]
     assert len(tried) == len(set(tried))
-    assert Search(lambda tail: 0.0, 0.5).smallest_tail(0.0) == 0.5
+    assert Search(layer, lambda tail: 0.0).smallest_tail(0.0) == 0.5
 
 
 @pytest.mark.parametrize("bound", ["TOLERANCE", "INVISIBLE"])

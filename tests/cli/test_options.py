@@ -24,6 +24,7 @@ def test_an_option_changes_its_point_and_no_other() -> None:
     [
         ({"bits": 9}, "--bits 9: choose 2 to 8"),
         ({"edge_bits": 16}, "--edge-bits 16: choose 2 to 8, or 32 for float"),
+        ({"levels": "odd"}, "--levels odd: choose one of companded, even"),
         ({"range_rule": "best"}, "--range-rule best: choose one of"),
         ({"include": "("}, "--include '\\(' is not a regular expression"),
         ({"profile": "fast"}, "--profile fast: choose one of"),

@@ -62,6 +62,26 @@ def test_codes_are_those_of_the_oracle(
     assert np.all(from_tie[differs] < 1e-4)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    bits=st.sampled_from([2, 3, 4, 8]),
+    signed=st.booleans(),
+    tail=st.floats(0, 1, width=32),
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 5), st.integers(2, 9), st.integers(2, 9)),
+)
+def test_companded_levels_are_those_of_the_oracle(
+    seed: int, bits: int, signed: bool, tail: float, shape: tuple[int, int, int, int]
+) -> None:
+    values = feature_map(seed, shape, signed)
+    found = quantize_activation(values, LayerPlan(4, bits, signed, "deploy", tail=tail, companded=True))
+    oracle = channel_range(ChannelStatistics.of(values.numpy()), bits, "deploy", signed, None, tail, companded=True)
+    np.testing.assert_allclose(found.step[..., 0, 0].numpy(), oracle.step, rtol=1e-6)
+    np.testing.assert_allclose(found.lo[..., 0, 0].numpy(), oracle.lo, rtol=1e-5, atol=1e-5 * oracle.step.max())
+    differs = found.codes.numpy() != oracle_codes(values.numpy(), oracle, bits)
+    assert differs.mean() < 0.01  # at ties
+
+
 @pytest.mark.parametrize("bits", range(2, 9))
 def test_weights_are_those_of_the_oracle(bits: int) -> None:
     weight = 0.1 * torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(bits))

@@ -45,7 +45,7 @@ NETWORKS = {
 
 def trained_network(module: nn.Module, value_range: float, res_scale: float, config: DaqConfig) -> TrainableNetwork:
     """A network whose weights, steps and tails have left where they started."""
-    module = fold_batch_norm(module)
+    module, config = fold_batch_norm(module), replace(config, levels="even")
     graph = float_graph(module, value_range)
     nearest = replace(config, weight_rule="nearest")  # takes less time; but bits of weights are mixed by `deploy` alone
     network = TrainableNetwork.of(
@@ -137,7 +137,7 @@ def test_it_starts_from_the_weights_that_were_chosen_without_training(bits: int)
     torch.manual_seed(0)
     module = fold_batch_norm(EDSR(2, n_resblocks=2, n_feats=8, res_scale=0.5).eval())
     graph = float_graph(module, 255.0)
-    config = DaqConfig.of_profile("deploy", bits)
+    config = replace(DaqConfig.of_profile("deploy", bits), levels="even")
     chosen = quantize(graph, config)
     network = TrainableNetwork.of(module, graph, chosen, replace(config, weight_rule="nearest"), {})
     image = smooth_image(20, 24, 255.0)

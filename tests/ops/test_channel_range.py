@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.numerics.ranges import DEPLOY_TAIL
-from daq_deploy.ops import channel_range_function
+from daq_deploy.ops import channel_range_function, nearest_level_function
 from daq_deploy.passes.blocks import DaqBlock, find_blocks
 from daq_deploy.passes.graph import convolutions
 from daq_deploy.passes.plan import LayerReport
 from daq_deploy.passes.quantize_activations import QuantizeActivations
 from daq_deploy.validation.codes import count_differences, oracle
 
-RULES = ("paper", "reference", "deploy")
+RULES = ("paper", "reference", "deploy", "companded")
+"""`companded` is rule deploy with companded levels."""
 LEVELS = {
     "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -37,8 +38,9 @@ def block_model(bits: int, rule: str, signed: bool, range_bits: int | None, batc
         <float[1,{channels},1,1] weight = {{{", ".join(["1.0"] * channels)}}}> {{ y = Conv(x, weight) }}"""
     )
     (node,) = convolutions(model.graph)
-    report = LayerReport("conv", "body", FLOAT_BITS, bits, signed, (1, channels, 1, 1), "", float(DEPLOY_TAIL[bits]))
-    config = DaqConfig(range_rule=rule, range_bits=range_bits, dynamic_batch=batch)
+    companded, tail = rule == "companded", float(DEPLOY_TAIL[bits])
+    report = LayerReport("conv", "body", FLOAT_BITS, bits, signed, (1, channels, 1, 1), "", tail, companded)
+    config = DaqConfig(range_rule="deploy" if companded else rule, range_bits=range_bits, dynamic_batch=batch)
     QuantizeActivations({node: report}, config)(model)
     return model
 
@@ -162,6 +164,10 @@ def test_statistics_stay_exact_on_a_large_picture():
 def test_the_function_passes_the_checker(rule, range_bits, opset):
     model = block_model(4, rule, True, range_bits, False, 4)
     model.graph.opset_imports[""] = opset
-    function = channel_range_function(rule, range_bits, opset)
+    kind = "CompandedRange" if rule == "companded" else "ChannelRange"
+    function = channel_range_function("deploy" if rule == "companded" else rule, range_bits, opset, kind)
     model.functions[function.identifier()] = function
+    if rule == "companded":
+        nearest = nearest_level_function(opset)
+        model.functions[nearest.identifier()] = nearest
     onnx.checker.check_model(ir.to_proto(model), full_check=True)

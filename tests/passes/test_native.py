@@ -149,8 +149,8 @@ def test_convolutions_that_are_left_keep_their_blocks():
         ("head", "reads a float map"), ("deep", "8 groups"), ("two", "2 groups"),
         ("small", "auto_pad SAME_UPPER with strides: its padding depends on the picture"),
     ]  # fmt: skip
-    assert kinds(proto).count("ChannelRange") == 3
-    assert [function.name for function in proto.functions] == ["ChannelRange"]
+    assert kinds(proto).count("CompandedRange") == 3
+    assert [function.name for function in proto.functions] == ["CompandedRange", "NearestLevel"]
 
 
 def test_statistics_are_asked_for_where_a_range_reads_them():

@@ -44,10 +44,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Ranges:
-    """Lowest level and step of every channel, float32 (N, C), or (1, C) for all pictures."""
+    """Lowest level, step and origin of every channel, float32 (N, C), or (1, C) for all pictures."""
 
     lo: ir.Value
     step: ir.Value
+    origin: ir.Value | None
+    """Code at which companded steps are finest, or -1 for even levels; None where all levels are even."""
 
 
 @dataclass(frozen=True)
@@ -80,23 +82,31 @@ class NodeBuilder:
             "range_bits": block.range_bits or 0,
             "bits": _bits(block),
             "tail": [float(weight) for weight in np.atleast_1d(tail)],
+            "companded": int(block.companded),
         }
         inputs = [source.map.statistics for source in sources]
-        node = self._add(before, "Range", inputs, attributes | _slices(sources), f"{block.lo.name}.native", 2)
-        return Ranges(
-            *(_named(value, f"{old.name}.native", ir.DataType.FLOAT)
-              for value, old in zip(node.outputs, (block.lo, block.step), strict=True))
-        )  # fmt: skip
+        node = self._add(before, "Range", inputs, attributes | _slices(sources), f"{block.lo.name}.native", 3)
+        lo, step, origin = (
+            _named(value, f"{block.lo.name}.{kind}.native", ir.DataType.FLOAT)
+            for value, kind in zip(node.outputs, ("lo", "step", "origin"), strict=True)
+        )
+        return Ranges(lo, step, origin if block.companded else None)
 
     def given_ranges(self, before: ir.Node, block: DaqBlock, channels: int) -> Ranges:
         """Bring ranges that come from elsewhere than the map itself to (N, C)."""
-        shaped = []
-        for value, shape in ((block.lo, [0, channels]), (block.step, [-1, channels])):
+        shaped: list[ir.Value | None] = []
+        for value, shape in ((block.lo, [0, channels]), (block.step, [-1, channels]), (block.origin, [0, channels])):
+            if value is None:
+                shaped.append(None)
+                continue
             target = self._constant(tuple(shape), "daq.native.range_shape", np.array(shape, np.int64))
             node = ir.node("Reshape", [value, target], name=f"{value.name}.native")
             self._graph.insert_before(before, node)
             shaped.append(_named(node.outputs[0], f"{value.name}.native", ir.DataType.FLOAT))
-        return Ranges(*shaped)
+        lo, step, origin = shaped
+        assert lo is not None
+        assert step is not None
+        return Ranges(lo, step, origin)
 
     def reshaped(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
         """Bring native ranges to the shape of portable ones, behind the node that gives them."""
@@ -181,6 +191,7 @@ class NodeBuilder:
         inputs = [
             wanted.ranges.lo,
             wanted.ranges.step,
+            wanted.ranges.origin or self._constant("even levels", "", np.empty(0, np.float32)),
             self._constant((node.inputs[1], "codes"), f"{name}.weight.codes.native", weights.codes),
             self._constant((node.inputs[1], "step"), f"{name}.weight.step.native", weights.step),
             self._constant((node, "bias"), f"{name}.bias.native", convolution.bias),
@@ -191,6 +202,7 @@ class NodeBuilder:
         attributes = _slices(wanted.sources) | _window(convolution) | _epilogue(epilogue)
         own: dict[str, Attribute] = {
             "bits": _bits(block),
+            "companded": int(block.companded),
             "mid_rise": int(weights.mid_rise),
             "blocksize": epilogue.blocksize,
             "mode": epilogue.mode,
@@ -205,7 +217,7 @@ class NodeBuilder:
 
     def _constant(self, key: object, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
         if array.size == 0 and array.dtype == np.float32:
-            key, name = "no slope", "daq.native.no_slope"
+            key, name = "nothing", "daq.native.nothing"
         if key not in self._constants:
             self._constants[key] = add_array(self._graph, name, array)
         return self._constants[key]

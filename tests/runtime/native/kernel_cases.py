@@ -32,6 +32,15 @@ from native_reference import (
 )
 
 from daq_deploy.numerics import ChannelStatistics, channel_range, dequantize, quantize
+from daq_deploy.numerics.companding import (
+    EVEN,
+    MOST_BITS,
+    fractional_level,
+    highest_position,
+    least_units,
+    nearest_level,
+    position_of,
+)
 from daq_deploy.runtime.library import library_path, load_library
 
 Array = np.ndarray
@@ -151,11 +160,19 @@ def conv(generator: np.random.Generator) -> None:
     }  # fmt: skip
     if not planar:
         attributes |= {"statistics": int(generator.integers(2)), "positives": int(generator.integers(2))}
+    companded = generator.random() < 0.3
+    attributes["companded"] = int(companded)
     ranges = (images if generator.random() < 0.5 else 1, inputs)
     step = (10.0 ** generator.uniform(-3, 1, ranges)).astype(np.float32)
     lo = (step * generator.uniform(-20, 3, ranges)).astype(np.float32)
+    origin = origins(generator, np.broadcast_to(bits, inputs), ranges[0], companded)
     last = np.broadcast_to(2.0**bits - 1, inputs).reshape(1, -1, 1, 1)
     position = generator.integers(-1, 2**8 + 1, (images, inputs, *size)) % (last + 2)
+    if companded:
+        centre = origin[:, :, None, None].astype(np.float64)
+        levels = position_of(position - nearest_level(np.maximum(centre, 0))) + centre
+        position = np.where(centre < 0, position, levels)
+        last = highest_position(bits, origin).max(axis=0).reshape(1, -1, 1, 1)
     values = lo[:, :, None, None] + (position + generator.uniform(-0.4, 0.4, position.shape)) * step[:, :, None, None]
     maps = {}
     for index, (first, count) in enumerate(zip(firsts, counts, strict=True)):
@@ -166,14 +183,13 @@ def conv(generator: np.random.Generator) -> None:
     low = int(generator.choice([-2, -8, -128]))
     codes = generator.integers(low, -low, (outputs, inputs, *kernel)).astype(np.int8)
     arrays = {
-        "lo": lo, "step": step, "codes": codes,
+        "lo": lo, "step": step, "origin": origin, "codes": codes,
         "weight_step": generator.uniform(0.001, 0.05, outputs).astype(np.float32),
         "bias": (generator.normal(size=outputs) * generator.choice([0, 10])).astype(np.float32),
         "slope": slope_for(generator, activation, outputs),
     }  # fmt: skip
-    sums = quantized_sum(
-        attributes, *(arrays[name] for name in ("lo", "step", "codes", "weight_step", "bias")), *maps.values()
-    )
+    given = [arrays[name] for name in ("codes", "weight_step", "bias")]
+    sums = quantized_sum(attributes, (lo, step, origin), *given, *maps.values())
     arrays["operand"] = np.zeros(0, np.float16)
     if operand_kind != "none":
         arrays["operand"] = to_map(generator.normal(size=sums.shape) * 2)
@@ -199,6 +215,16 @@ def conv(generator: np.random.Generator) -> None:
         check_map(found[0], expected, error, found[1], attributes["statistics"], attributes["positives"])
 
 
+def origins(generator: np.random.Generator, bits: Array, images: int, companded: bool) -> Array:
+    """Codes at which companded steps are finest, (images, C), -1 where there are too many bits; empty if levels are even."""
+    found = np.full((images if companded else 0, len(bits)), EVEN, np.float32)
+    for image, channel in np.ndindex(found.shape):
+        if bits[channel] <= MOST_BITS:
+            allowed = np.flatnonzero(least_units(int(bits[channel])) == 0).astype(np.float64)
+            found[image, channel] = position_of(generator.choice(allowed, 1))[0]
+    return found
+
+
 def folding_error(attributes: Attributes, arrays: Mapping[str, Array], last: Array) -> Array:
     """What folding the steps into weights of 8 or 16 bits may change, (N or 1, O, 1, 1): 10 standard deviations."""
     weight = np.abs(arrays["codes"].astype(np.float64) + (0.5 if attributes["mid_rise"] else 0))
@@ -219,7 +245,7 @@ def codes_of_real_maps(generator: np.random.Generator) -> None:
     size = [int(number) for number in generator.choice([1, 2, 7, 16, 31, 64], 2)]
     signed, bits = bool(generator.integers(2)), int(generator.integers(2, 9))
     rule, tail = str(generator.choice(["paper", "reference", "deploy"])), float(np.float32(generator.uniform(0, 1)))
-    range_bits = int(generator.choice([0, 0, 4, 8]))
+    range_bits, companded = int(generator.choice([0, 0, 4, 8])), rule == "deploy" and bool(generator.integers(2))
     values = generator.normal(size=(images, channels, *size)) * 10.0 ** generator.uniform(-2, 2, (1, channels, 1, 1))
     values += generator.normal(size=(1, channels, 1, 1))
     if not signed:
@@ -231,29 +257,35 @@ def codes_of_real_maps(generator: np.random.Generator) -> None:
     stored = to_planar(native, channels)
     attributes = {
         "rule": rule, "signed": int(signed), "range_bits": range_bits, "bits": [bits], "tail": [tail],
-        "first_channel": [0], "channels": [channels],
+        "first_channel": [0], "channels": [channels], "companded": int(companded),
     }  # fmt: skip
-    lo, step = run("Range", attributes, 2, S=statistics_of(native, channels))
-    truth = channel_range(ChannelStatistics.of(stored), bits, rule, signed, range_bits or None, tail)
+    lo, step, origin = run("Range", attributes, 3, S=statistics_of(native, channels))
+    truth = channel_range(ChannelStatistics.of(stored), bits, rule, signed, range_bits or None, tail, companded)
+    expected_origin = origin[:0] if truth.origin is None else truth.origin
+    check_close(origin, expected_origin, 0, "origin")
     check_close(step, truth.step, 1e-5 * truth.step, "step")
     check_close(lo, truth.lo, 1e-5 * (np.abs(truth.lo) + 2**bits * truth.step), "lo")
     eye = np.eye(channels, dtype=np.int8).reshape(channels, channels, 1, 1)
     nothing = np.zeros(channels, np.float32)
+    centres = np.full_like(truth.lo, EVEN) if truth.origin is None else truth.origin
     copy: Attributes = {
         "bits": [bits], "first_channel": [0], "channels": [channels], "mid_rise": 0, "strides": [1, 1], "pads": [0] * 4,
         "dilations": [1, 1], "activation": "none", "operand": "none", "operand_first": 0, "blocksize": 1, "mode": "CRD",
-        "exact": int(generator.integers(2)),
+        "exact": int(generator.integers(2)), "companded": int(companded),
     }  # fmt: skip
     (found,) = run(
-        "PlanarConv", copy, 1, lo=truth.lo, step=truth.step, codes=eye, weight_step=nothing + 1, bias=nothing,
+        "PlanarConv", copy, 1, lo=truth.lo, step=truth.step, origin=origin, codes=eye, weight_step=nothing + 1, bias=nothing,
         slope=np.zeros(0, np.float32), operand=np.zeros(0, np.float16), X=native,
     )  # fmt: skip
     codes = quantize(stored, truth, bits)
     steps = truth.step[:, :, None, None].astype(np.float64)
     position = (stored.astype(np.float64) - truth.lo[:, :, None, None]) / steps
     near = 1e-4 + 4 * np.finfo(np.float32).eps * np.abs(truth.lo[:, :, None, None]) / steps
-    tie = np.abs(position - np.floor(position) - 0.5) <= near
-    allowed = (0.3 + 1.0 * tie) * steps + 1e-5 * np.abs(truth.lo[:, :, None, None])
+    centre = centres[:, :, None, None]
+    number = np.where(centre < 0, position, fractional_level(position - centre))
+    tie = np.abs(number - np.floor(number) - 0.5) <= near
+    gap = np.where(centre < 0, 1, np.abs(number) + 3)  # units from a level to the next
+    allowed = (0.3 + gap * tie) * steps + 1e-5 * np.abs(truth.lo[:, :, None, None])
     check_close(found, dequantize(codes, truth).astype(np.float64), allowed, "a level")
 
 
@@ -278,10 +310,12 @@ def native_range(generator: np.random.Generator) -> None:
         "tail": generator.uniform(0, 1, total if mixed else 1).astype(np.float32).tolist(),
         "first_channel": firsts, "channels": counts,
     }  # fmt: skip
-    lo, step = run("Range", attributes, 2, **statistics)
+    attributes["companded"] = int(attributes["rule"] == "deploy" and generator.random() < 0.5)
+    lo, step, origin = run("Range", attributes, 3, **statistics)
     expected = OPERATORS["Range"](attributes, *statistics.values())
     check_close(step, expected[1], 1e-5 * np.abs(expected[1]), "step")
     check_close(lo, expected[0], 1e-5 * (np.abs(expected[0]) + 256 * expected[1]), "lo")
+    check_close(origin, expected[2], 0, "origin")
 
 
 def float_conv(generator: np.random.Generator) -> None:
@@ -350,10 +384,11 @@ def broken_pictures(generator: np.random.Generator) -> None:
         "rule": str(generator.choice(["paper", "deploy"])), "signed": 1, "range_bits": 0, "bits": [4], "tail": [0.5],
         "first_channel": [0], "channels": [channels],
     }  # fmt: skip
+    attributes["companded"] = int(attributes["rule"] == "deploy" and generator.random() < 0.5)
     copy: Attributes = {
         "bits": [4], "first_channel": [0], "channels": [channels], "mid_rise": 0, "strides": [1, 1], "pads": [1] * 4,
         "dilations": [1, 1], "activation": "none", "operand": "none", "operand_first": 0, "blocksize": 1, "mode": "CRD",
-        "exact": 0,
+        "exact": 0, "companded": attributes["companded"],
     }  # fmt: skip
     arrays = {
         "codes": generator.integers(-8, 8, (7, channels, 3, 3)).astype(np.int8),
@@ -362,8 +397,8 @@ def broken_pictures(generator: np.random.Generator) -> None:
     }  # fmt: skip
 
     def whole(native: Array, gathered: Array) -> Array:
-        lo, step = run("Range", attributes, 2, S=gathered)
-        return run("PlanarConv", copy, 1, lo=lo, step=step, **arrays, X=native)[0]
+        lo, step, origin = run("Range", attributes, 3, S=gathered)
+        return run("PlanarConv", copy, 1, lo=lo, step=step, origin=origin, **arrays, X=native)[0]
 
     if not np.array_equal(whole(both, statistics)[1:], whole(alone, alone_statistics)):
         raise Wrong("a picture that is not finite changes the one beside it")
