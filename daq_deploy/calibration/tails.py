@@ -49,9 +49,7 @@ def choose_tails(
     for index, (feature_map, nodes) in enumerate(readers.items()):
         calibration.progress("Choosing ranges", index / len(readers))
 
-        def searched(
-            layer: LayerReport, nodes: list[ir.Node] = nodes, feature_map: ir.Value = feature_map
-        ) -> Search:
+        def searched(layer: LayerReport, nodes: list[ir.Node] = nodes, feature_map: ir.Value = feature_map) -> Search:
             def error_with(tail: float) -> float:
                 values = quantized_map(sensitivity.value(feature_map), replace(layer, tail=tail), config)
                 return sensitivity.output_error({node: {0: values} for node in nodes})

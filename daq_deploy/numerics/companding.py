@@ -33,8 +33,7 @@ Distance = TypeVar("Distance", np.float32, np.float64)
 
 def position_of(index: npt.NDArray[Distance]) -> npt.NDArray[Distance]:
     """Return how many units level `index`, which may be negative, lies from the origin."""
-    number = index.dtype.type
-    position: npt.NDArray[Distance] = index * (np.abs(index) + number(5)) * number(0.5)
+    position: npt.NDArray[Distance] = index * (np.abs(index) + 5) / 2
     return position
 
 
@@ -43,9 +42,8 @@ def fractional_level(distance: npt.NDArray[Distance]) -> npt.NDArray[Distance]:
 
     Levels k and k + 1 meet at ((k + 3)^2 - 6) / 2 units.
     """
-    number = distance.dtype.type
-    magnitude = np.sqrt(number(2) * np.abs(distance) + number(6)) - number(2.5)
-    index: npt.NDArray[Distance] = np.sign(distance) * np.maximum(magnitude, number(0))
+    magnitude = np.sqrt(2 * np.abs(distance) + 6) - 2.5
+    index: npt.NDArray[Distance] = np.sign(distance) * np.maximum(magnitude, 0)
     return index
 
 
@@ -63,7 +61,7 @@ def highest_position(bits: int | npt.NDArray[np.int64], origin: npt.NDArray[np.f
         origin: position of each channel's origin (N, C), or EVEN.
     """
     last = np.broadcast_to(np.float32(2) ** np.asarray(bits, np.float32) - np.float32(1), origin.shape)
-    above = last - nearest_level(np.maximum(origin, np.float32(0)))
+    above: npt.NDArray[np.float32] = last - nearest_level(np.maximum(origin, np.float32(0)))
     return np.where(origin < 0, last, origin + position_of(above)).astype(np.float32)
 
 
