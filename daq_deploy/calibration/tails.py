@@ -32,7 +32,7 @@ TOLERANCE = 0.5
 INVISIBLE = 4e-5
 """and where all of them together add less than this, as a fraction of the output's variance: some 0.03 dB at 35 dB."""
 
-WORTHWHILE = 0.75
+WORTHWHILE = 0.85
 """Companded levels are taken where the output's error with them is below this part of that with even ones.
 
 Dense maps, such as the head's, gain little, and have their coarsest steps where large flat parts of a picture may lie.
