@@ -1,4 +1,4 @@
-// The custom ops, as ONNX Runtime sees them: attributes and tensors in, calls of the kernels, tensors out. What each op
+// The custom ops but those of ranges, as ONNX Runtime sees them: attributes and tensors in, calls of the kernels, tensors out. What each op
 // reads and gives is written down in docs/kernels.md.
 
 #pragma once
@@ -10,77 +10,9 @@
 #include "convolution.h"
 #include "maps.h"
 #include "ort_context.h"
-#include "range.h"
+#include "range_ops.h"
 
 namespace daq {
-
-constexpr char kFunctionDomain[] = "daq";         // ops that stand in for the functions of a portable graph
-constexpr char kNativeDomain[] = "daq.native";    // ops of a fused graph
-
-// daq.ChannelRange (X) -> lo, step
-class ChannelRangeOp {
- public:
-  static constexpr const char* kName = "ChannelRange";
-  static constexpr const char* kDomain = kFunctionDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat};
-  static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat};
-  static constexpr bool kVariadic = false;
-
-  explicit ChannelRangeOp(const ort::Attributes& attributes);
-  void compute(const ort::Context& context);
-
- private:
-  RangeParameters parameters_;
-};
-
-// daq.MixedChannelRange (X, bits, tail) -> lo, step, span
-class MixedChannelRangeOp {
- public:
-  static constexpr const char* kName = "MixedChannelRange";
-  static constexpr const char* kDomain = kFunctionDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt32, ort::kFloat};
-  static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat, ort::kFloat};
-  static constexpr bool kVariadic = false;
-
-  explicit MixedChannelRangeOp(const ort::Attributes& attributes);
-  void compute(const ort::Context& context);
-
- private:
-  RangeParameters parameters_;
-};
-
-// daq.CompandedRange (X, bits, tail) -> lo, step, span, origin
-class CompandedRangeOp {
- public:
-  static constexpr const char* kName = "CompandedRange";
-  static constexpr const char* kDomain = kFunctionDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt32, ort::kFloat};
-  static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat};
-  static constexpr bool kVariadic = false;
-
-  explicit CompandedRangeOp(const ort::Attributes& attributes);
-  void compute(const ort::Context& context);
-
- private:
-  RangeParameters parameters_;
-};
-
-// daq.native.Range (statistics...) -> lo, step, origin, which is empty where levels are even
-class RangeOp {
- public:
-  static constexpr const char* kName = "Range";
-  static constexpr const char* kDomain = kNativeDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kDouble};
-  static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat, ort::kFloat};
-  static constexpr bool kVariadic = true;
-
-  explicit RangeOp(const ort::Attributes& attributes);
-  void compute(const ort::Context& context);
-
- private:
-  RangeParameters parameters_;
-  std::vector<int64_t> first_channel_, channels_;
-};
 
 // What Conv and PlanarConv share.
 class QuantizedConvolution {

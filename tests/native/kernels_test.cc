@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "companding.h"
 #include "convolution.h"
 #include "maps.h"
 #include "range.h"
@@ -128,7 +129,10 @@ bool statistics_agree(const std::vector<double>& statistics, const std::vector<u
       found[5] = std::max(found[5], value);
       magnitude += std::fabs(value);
     }
-    const double tolerances[6] = {0, 0, 1e-5 * magnitude + 1e-6, 1e-5 * found[3] + 1e-6, 0, 0};
+    // Sums are of distances from the first value, which may be the largest.
+    const double largest = std::max(std::fabs(found[4]), std::fabs(found[5]));
+    const double squares = found[3] + 0.1 * static_cast<double>(pixels) * largest * largest;
+    const double tolerances[6] = {0, 0, 1e-5 * magnitude + 1e-6, 1e-5 * squares + 1e-6, 0, 0};
     for (int s = 0; s < 6; ++s) {
       if (!(std::fabs(statistics[index(s * channels + c)] - found[s]) <= tolerances[s])) {
         std::printf("  statistic %d of channel %d: %.9g, not %.9g\n", s, static_cast<int>(c),
@@ -157,6 +161,26 @@ bool close(double found, const Expected& expected, bool half) {
   return good;
 }
 
+// Codes of the levels of a channel.
+std::vector<double> levels_of(int bits, float origin) {
+  std::vector<double> levels;
+  for (int code = 0; code < 1 << bits; ++code) levels.push_back(code);
+  if (origin < 0) return levels;
+  int below = 0;
+  while (daq::position_of(below) < static_cast<int>(origin)) ++below;
+  for (double& level : levels) {
+    const int number = static_cast<int>(level) - below;
+    level = origin + (number < 0 ? -1 : 1) * daq::position_of(std::abs(number));
+  }
+  return levels;
+}
+
+double nearest(const std::vector<double>& levels, double position) {
+  return *std::min_element(levels.begin(), levels.end(), [position](double a, double b) {
+    return std::fabs(a - position) < std::fabs(b - position);
+  });
+}
+
 bool test_convolution(const daq::Kernels& kernels) {
   daq::ConvolutionParameters parameters = {};
   const int64_t sources = one_of<int64_t>({1, 1, 1, 2, 3});
@@ -172,10 +196,17 @@ bool test_convolution(const daq::Kernels& kernels) {
   }
   const int bits = static_cast<int>(whole(2, 8));
   const bool mixed = whole(0, 4) == 0;
+  parameters.companded = whole(0, 2) == 0;
   int highest = 0;
+  std::vector<float> origin;
   for (int64_t i = 0; i < inputs; ++i) {
-    parameters.bits.push_back(mixed ? static_cast<int>(whole(2, 8)) : bits);
-    highest = std::max(highest, (1 << parameters.bits.back()) - 1);
+    const int own = mixed ? static_cast<int>(whole(2, 8)) : bits, last = (1 << own) - 1;
+    parameters.bits.push_back(own);
+    const bool companded = parameters.companded && daq::is_companded(own);
+    const int least = own < 4 ? 0 : 2;  // levels on each side of the origin: then positions have seven bits
+    const int below = static_cast<int>(whole(least, last - least));
+    origin.push_back(companded ? static_cast<float>(daq::position_of(below)) : daq::kEvenLevels);
+    highest = std::max(highest, daq::largest_code_of(own, companded));
   }
   const int64_t kernel[2] = {one_of<int64_t>({1, 2, 3, 3, 5}), one_of<int64_t>({1, 2, 3, 3, 5, 9})};
   const bool usual = coin();
@@ -233,6 +264,7 @@ bool test_convolution(const daq::Kernels& kernels) {
   run.width = size[1];
   run.lo = lo.data();
   run.step = step.data();
+  run.origin = parameters.companded ? origin.data() : nullptr;
   std::vector<std::vector<uint16_t>> maps;
   for (const int64_t channels : source_channels) maps.push_back(random_map(size[0] * size[1], channels, positive));
   for (size_t s = 0; s < maps.size(); ++s) {
@@ -267,10 +299,10 @@ bool test_convolution(const daq::Kernels& kernels) {
   for (size_t s = 0; s < maps.size(); ++s) {
     for (int64_t c = 0; c < parameters.channels[s]; ++c, ++input) {
       const double l = lo[index(input)], d = step[index(input)];
-      const double last = (1 << parameters.bits[index(input)]) - 1;
+      const std::vector<double> levels = levels_of(parameters.bits[index(input)], origin[index(input)]);
       for (int64_t p = 0; p < size[0] * size[1]; ++p) {
         const double value = from_half(maps[s][index(p * run.strides[s] + parameters.first_channel[s] + c)]);
-        quantized[index(input * size[0] * size[1] + p)] = std::clamp(std::nearbyint((value - l) / d), 0.0, last) * d + l;
+        quantized[index(input * size[0] * size[1] + p)] = nearest(levels, (value - l) / d) * d + l;
       }
     }
   }
@@ -320,14 +352,14 @@ bool test_convolution(const daq::Kernels& kernels) {
   }
   if (!good) {
     std::printf("  sources %d, inputs %d, outputs %d, kernel %dx%d, strides %d %d, dilations %d %d, pads %d %d %d %d, input "
-                "%dx%d, bits %d, mixed %d, blocksize %d, planar %d, exact %d, activation %d, operand %d\n",
+                "%dx%d, bits %d, mixed %d, companded %d, blocksize %d, planar %d, exact %d, activation %d, operand %d\n",
                 static_cast<int>(sources), static_cast<int>(inputs), static_cast<int>(outputs), static_cast<int>(kernel[0]),
                 static_cast<int>(kernel[1]), static_cast<int>(parameters.strides[0]), static_cast<int>(parameters.strides[1]),
                 static_cast<int>(parameters.dilations[0]), static_cast<int>(parameters.dilations[1]),
                 static_cast<int>(parameters.pads[0]), static_cast<int>(parameters.pads[1]),
                 static_cast<int>(parameters.pads[2]), static_cast<int>(parameters.pads[3]), static_cast<int>(size[0]),
-                static_cast<int>(size[1]), bits, mixed, static_cast<int>(parameters.blocksize), parameters.planar,
-                parameters.exact, static_cast<int>(parameters.activation), static_cast<int>(parameters.operand));
+                static_cast<int>(size[1]), bits, mixed, parameters.companded, static_cast<int>(parameters.blocksize),
+                parameters.planar, parameters.exact, static_cast<int>(parameters.activation), static_cast<int>(parameters.operand));
   }
   return good;
 }
@@ -437,6 +469,7 @@ bool test_ranges(const daq::Kernels&) {
   parameters.rule = one_of<daq::RangeRule>({daq::RangeRule::paper, daq::RangeRule::reference, daq::RangeRule::deploy});
   parameters.is_signed = coin();
   parameters.range_bits = one_of<int>({0, 4, 8});
+  parameters.companded = parameters.rule == daq::RangeRule::deploy && coin();
   std::vector<daq::ChannelStatistics> statistics;
   for (int64_t c = whole(1, 40); c > 0; --c) {
     parameters.bits.push_back(static_cast<int>(whole(2, 8)));
@@ -447,11 +480,16 @@ bool test_ranges(const daq::Kernels&) {
     const double positives = static_cast<double>(mean + spread > 0 ? whole(1, static_cast<int64_t>(count)) : 0);
     statistics.push_back({count, positives, mean * count, (mean * mean + spread * spread) * count, minimum, mean + spread});
   }
-  std::vector<float> lo(statistics.size()), step(statistics.size());
-  daq::channel_ranges(parameters, statistics, lo.data(), step.data());
+  std::vector<float> lo(statistics.size()), step(statistics.size()), origin(statistics.size(), daq::kEvenLevels);
+  daq::channel_ranges(parameters, statistics, lo.data(), step.data(), parameters.companded ? origin.data() : nullptr);
   bool good = true;
-  for (size_t c = 0; c < lo.size(); ++c) good = good && std::isfinite(lo[c]) && std::isfinite(step[c]) && step[c] > 0;
-  return check(good, "a range is not finite, or its step not above zero");
+  for (size_t c = 0; c < lo.size(); ++c) {
+    const bool companded = parameters.companded && daq::is_companded(parameters.bits[c]);
+    const float highest = daq::highest_code_of(parameters.bits[c], origin[c]);
+    good = good && std::isfinite(lo[c]) && std::isfinite(step[c]) && step[c] > 0 && (origin[c] >= 0) == companded &&
+           highest <= static_cast<float>(daq::largest_code_of(parameters.bits[c], companded));
+  }
+  return check(good, "a range is not finite, its step not above zero, or its codes too large");
 }
 
 bool can_run(daq::Isa isa) {

@@ -1,0 +1,51 @@
+// What the custom ops check of their attributes and tensors.
+
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ort_context.h"
+#include "parallel.h"
+
+namespace daq {
+
+inline Parallel parallel_of(const ort::Context& context) {
+  return [&context](int64_t count, const std::function<void(int64_t)>& work) { context.parallel(count, work); };
+}
+
+inline void check_bits(const std::vector<int>& bits) {
+  for (const int value : bits) {
+    if (value < 2 || value > 8) throw ort::Error("bits " + std::to_string(value) + " are not 2 to 8");
+  }
+}
+
+inline std::vector<int64_t> channel_counts(const ort::Attributes& attributes) {
+  std::vector<int64_t> channels = attributes.integers("channels");
+  if (channels.empty()) throw ort::Error("channels is empty");
+  for (const int64_t count : channels) {
+    if (count < 1) throw ort::Error("channels has a value below 1");
+  }
+  return channels;
+}
+
+inline std::vector<int> bits_of(const ort::Attributes& attributes, int64_t channels) {
+  const std::vector<int64_t> values = attributes.integers("bits");
+  std::vector<int> bits(values.begin(), values.end());
+  if (bits.size() == 1) bits.assign(static_cast<size_t>(channels), bits[0]);
+  if (static_cast<int64_t>(bits.size()) != channels) throw ort::Error("bits must be one number, or one a channel");
+  check_bits(bits);
+  return bits;
+}
+
+inline int64_t sum_of(const std::vector<int64_t>& values) {
+  int64_t sum = 0;
+  for (const int64_t value : values) sum += value;
+  return sum;
+}
+
+inline void check_rank(const ort::Shape& shape, size_t rank, const char* what) {
+  if (shape.size() != rank) throw ort::Error(std::string(what) + " has rank " + std::to_string(shape.size()));
+}
+
+}  // namespace daq
