@@ -32,12 +32,6 @@ TOLERANCE = 0.5
 INVISIBLE = 4e-5
 """and where all of them together add less than this, as a fraction of the output's variance: some 0.03 dB at 35 dB."""
 
-WORTHWHILE = 0.85
-"""Companded levels are taken where the output's error with them is below this part of that with even ones.
-
-Dense maps, such as the head's, gain little, and have their coarsest steps where large flat parts of a picture may lie.
-"""
-
 
 def choose_tails(
     graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
@@ -59,8 +53,7 @@ def choose_tails(
         layer = plan[nodes[0]]
         found = searched(layer)
         if layer.companded:
-            even = searched(with_even_levels(layer))
-            found = found if found.least_error < WORTHWHILE * even.least_error else even
+            found = min(found, searched(with_even_levels(layer)), key=lambda one: one.least_error)
         searches.append(found)
     variance = float(sensitivity.value(graph.outputs[0]).var(dtype=np.float64))
     errors = sum(search.least_error for search in searches)
@@ -102,4 +95,4 @@ class Search:
         return self._errors[index]
 
 
-__all__ = ["INVISIBLE", "TAILS", "TOLERANCE", "WORTHWHILE", "Search", "choose_tails"]
+__all__ = ["INVISIBLE", "TAILS", "TOLERANCE", "Search", "choose_tails"]
