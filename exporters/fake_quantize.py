@@ -24,17 +24,10 @@ from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import OptionError
 from daq_deploy.passes.plan import LayerReport
 
+from .companded_levels import COMPANDED_BITS, companded_levels
+
 TINY = 1e-15
 """Smallest step."""
-
-COMPANDED_BITS = 4
-"""Channels of more bits have even levels."""
-
-LARGEST_POSITION = 127
-"""Of a companded level, in units above the lowest."""
-
-FAR = 1e20
-"""A unit so large that there is always a smaller one."""
 
 LARGEST_SPREAD = 2.0**50
 """Largest spread; sums of squares of what has a larger one overflow in float32, in which some implementations compute."""
@@ -236,28 +229,13 @@ def _quantize_companded(feature_map: Tensor, plan: LayerPlan) -> QuantizedActiva
     bits = plan.bits.expand_as(centre)
     for image, channel in (bits <= COMPANDED_BITS)[:, :, 0, 0].nonzero().tolist():
         place = (image, channel, 0, 0)
-        units = _companded_levels(int(bits[place]), below[place], above[place])
-        step[place] = units[1].clamp(min=TINY)
-        lo[place] = centre[place] - units[2] * units[1].clamp(min=TINY)
+        found = companded_levels(int(bits[place]), below[place], above[place])
+        unit = found.unit.clamp(min=TINY)
+        lo[place], step[place] = centre[place] - found.origin * unit, unit
         position = (feature_map[image, channel] - lo[place]) / step[place]
-        between = (units[0][1:] + units[0][:-1]) / 2
-        codes[image, channel] = units[0][torch.bucketize(position.contiguous(), between)]
+        between = (found.positions[1:] + found.positions[:-1]) / 2
+        codes[image, channel] = found.positions[torch.bucketize(position.contiguous(), between)]
     return QuantizedActivation(lo, step, codes)
-
-
-def _companded_levels(bits: int, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the levels in units above the lowest (2^bits,), the finest unit that reaches, and the origin's level."""
-    best: tuple[Tensor, Tensor, Tensor] | None = None
-    for levels_below in range(2**bits):
-        index = torch.arange(2**bits) - levels_below
-        levels = (index * (index.abs() + 5) / 2).float()
-        if levels[-1] - levels[0] > LARGEST_POSITION:
-            continue
-        unit = torch.maximum(below / max(-float(levels[0]), 1 / FAR), above / max(float(levels[-1]), 1 / FAR))
-        if best is None or unit < best[1]:
-            best = levels - levels[0], unit, -levels[0].double()
-    assert best is not None
-    return best
 
 
 def _quantize_spreads(spread: Tensor, bits: int) -> Tensor:

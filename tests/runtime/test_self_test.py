@@ -10,14 +10,15 @@ import pytest
 from daq_deploy.runtime import kernel_checks, self_test
 from daq_deploy.runtime.library import INSTRUCTION_SETS, library_path
 
-OPS = Path(__file__).resolve().parents[2] / "runtime" / "native" / "ops.h"
+NATIVE = Path(__file__).resolve().parents[2] / "runtime" / "native"
 
 needs_library = pytest.mark.skipif(library_path() is None, reason="this installation was made without a C++ compiler")
 
 
 def test_every_op_of_the_library_is_checked():
     domains = {"kFunctionDomain": "daq", "kNativeDomain": "daq.native"}
-    ops = re.findall(r'kName = "(\w+)";\s+static constexpr const char\* kDomain = (\w+);', OPS.read_text())
+    headers = "".join((NATIVE / name).read_text() for name in ("ops.h", "range_ops.h"))
+    ops = re.findall(r'kName = "(\w+)";\s+static constexpr const char\* kDomain = (\w+);', headers)
     assert sorted(kernel_checks.CHECKS) == sorted(f"{domains[domain]}.{name}" for name, domain in ops)
 
 
