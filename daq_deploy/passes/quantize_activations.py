@@ -128,19 +128,15 @@ class _BlockBuilder:
         if kind == "ChannelRange":
             own: dict[str, int | float | str] = {"bits": layer.activation_bits, "tail": layer.tail or 0.0}
             return ir.node(kind, [feature_map], own | shared, domain=DOMAIN, num_outputs=2, name=f"{prefix}.range")
-        same = layer.channel_bits is None
-        names = (f"daq.bits_{layer.activation_bits}", f"daq.tail_{layer.tail}") if same else ("bits", "tail")
-        inputs = [
-            feature_map,
-            *(
-                self._constant(name if same else f"{prefix}.{name}", np.atleast_1d(values))
-                for name, values in zip(
-                    names,
-                    (np.asarray(layer.bits_of_channels, np.int32), np.asarray(layer.tail_of_channels, np.float32)),
-                    strict=True,
-                )
-            ),
-        ]
+        bits = np.atleast_1d(np.asarray(layer.bits_of_channels, np.int32))
+        tail = np.atleast_1d(np.asarray(layer.tail_of_channels, np.float32))
+        if layer.channel_bits is None:  # the same numbers serve all layers that have them
+            bits_of_channels = self._constant(f"daq.bits_{layer.activation_bits}", bits)
+            tail_of_channels = self._constant(f"daq.tail_{layer.tail}", tail)
+        else:
+            bits_of_channels = add_array(self._graph, f"{prefix}.bits", bits)
+            tail_of_channels = add_array(self._graph, f"{prefix}.tail", tail)
+        inputs = [feature_map, bits_of_channels, tail_of_channels]
         outputs = 4 if kind == "CompandedRange" else 3
         return ir.node(kind, inputs, shared, domain=DOMAIN, num_outputs=outputs, name=f"{prefix}.range")
 
