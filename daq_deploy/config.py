@@ -52,7 +52,7 @@ class DaqConfig:
     levels: str = "companded"
     """Levels of the `deploy` range rule: one of LEVELS.
 
-    `companded` steps grow away from the value around which a feature map's others crowd, in channels of at most 4 bits, where
+    `companded` steps grow away from the value around which a feature map's others crowd, in layers of 3 and 4 bits, where
     pictures show that it lowers the output's error; `even` steps are all alike, and quantized in fewer operators.
     """
     range_bits: int | None = None

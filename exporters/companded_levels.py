@@ -17,6 +17,10 @@ FAR = 1e20
 """A unit so large that there is always a smaller one."""
 
 
+HAIR = 1.0001
+"""How much more what lies above the origin counts, so that rounding does not decide where a symmetric channel has it."""
+
+
 @dataclass(frozen=True)
 class CompandedLevels:
     """The levels of one channel."""
@@ -38,7 +42,7 @@ def companded_levels(bits: int, below: Tensor, above: Tensor) -> CompandedLevels
         lowest, highest = float(distances[0]), float(distances[-1])
         if highest - lowest > LARGEST_POSITION:
             continue
-        unit = torch.maximum(below / max(-lowest, 1 / FAR), above / max(highest, 1 / FAR))
+        unit = torch.maximum(below / max(-lowest, 1 / FAR), HAIR * above / max(highest, 1 / FAR))
         if best is None or unit < best.unit:
             best = CompandedLevels(distances - lowest, unit, -lowest)
     assert best is not None

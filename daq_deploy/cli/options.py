@@ -72,7 +72,7 @@ Levels = Annotated[
     typer.Option(
         "--levels",
         metavar="companded|even",
-        help="companded: levels lie closer where most values are, in layers of at most 4 bits to which it matters. even: "
+        help="companded: levels lie closer where most values are, in layers of 3 and 4 bits to which it matters. even: "
         "all steps of a channel are alike, which takes fewer operators where the native kernels do not run.",
         show_default=False,
     ),

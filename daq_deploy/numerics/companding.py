@@ -19,6 +19,9 @@ from .statistics import Float64Array
 MOST_BITS = 4
 """With more bits positions would not fit seven; channels that have more keep even levels."""
 
+FEWEST_BITS = 3
+"""Layers of fewer bits keep even levels, which do as well there or better (docs/accuracy.md)."""
+
 LARGEST_POSITION = 127
 """Of a level, in units above the lowest."""
 
@@ -27,6 +30,9 @@ EVEN = -1.0
 
 FAR = 1e20
 """A unit so large that there is always a smaller one."""
+
+HAIR = 1.0001
+"""What lies above the origin counts by this factor: how floats round must not decide where a symmetric channel has it."""
 
 Distance = TypeVar("Distance", np.float32, np.float64)
 
@@ -73,18 +79,20 @@ def companded_range(below: Float64Array, above: Float64Array, bits: int) -> tupl
         bits: 2 to MOST_BITS.
     """
     reach, least = reach_below(bits), least_units(bits)
-    units = np.maximum(np.maximum(below[..., None] * reach, above[..., None] * reach[::-1]), least)
+    units = np.maximum(np.maximum(below[..., None] * reach, above[..., None] * reach_above(bits)), least)
     levels_below = units.argmin(axis=-1)
     return units.min(axis=-1), position_of(levels_below.astype(np.float64))
 
 
 def reach_below(bits: int) -> Float64Array:
-    """Return what the unit must be to reach one below the origin, by the number of levels there (2^bits,).
-
-    Reversed, it is what the unit must be to reach one above.
-    """
+    """Return what the unit must be to reach one below the origin, by the number of levels there (2^bits,)."""
     position = position_of(np.arange(2.0**bits))
     return np.where(position > 0, 1 / np.maximum(position, 1), FAR)
+
+
+def reach_above(bits: int) -> Float64Array:
+    """Return what the unit must be to reach one above the origin, by the number of levels below it (2^bits,)."""
+    return HAIR * reach_below(bits)[::-1]
 
 
 def least_units(bits: int) -> Float64Array:
@@ -96,6 +104,8 @@ def least_units(bits: int) -> Float64Array:
 __all__ = [
     "EVEN",
     "FAR",
+    "FEWEST_BITS",
+    "HAIR",
     "LARGEST_POSITION",
     "MOST_BITS",
     "companded_range",
@@ -104,5 +114,6 @@ __all__ = [
     "least_units",
     "nearest_level",
     "position_of",
+    "reach_above",
     "reach_below",
 ]

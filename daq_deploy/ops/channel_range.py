@@ -23,7 +23,7 @@ import numpy as np
 import onnx.parser
 import onnx_ir as ir
 
-from daq_deploy.numerics.companding import EVEN, FAR, MOST_BITS, least_units, reach_below
+from daq_deploy.numerics.companding import EVEN, FAR, MOST_BITS, least_units, reach_above, reach_below
 from daq_deploy.numerics.steps import LARGEST_SPREAD, TINY, UNIT_STEP
 
 RangeKind = Literal["ChannelRange", "MixedChannelRange", "CompandedRange"]
@@ -110,7 +110,7 @@ def _companded_levels() -> str:
     below, above, least = (np.full((9, levels), FAR) for _ in range(3))
     for bits in range(2, MOST_BITS + 1):
         below[bits, : 2**bits], least[bits, : 2**bits] = reach_below(bits), least_units(bits)
-        above[bits, : 2**bits] = reach_below(bits)[::-1]
+        above[bits, : 2**bits] = reach_above(bits)
     return f"""last_axis = Constant <value_ints = [4]> ()
     table_shape = Constant <value_ints = [9, {levels}]> ()
     flat_reach_below = {_constant(below.ravel().tolist())}

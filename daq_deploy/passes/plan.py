@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.numerics.companding import MOST_BITS
+from daq_deploy.numerics.companding import FEWEST_BITS, MOST_BITS
 from daq_deploy.numerics.ranges import Bits, Tail, tail_at, usual_tail
 
 from .graph import constant_array, convolutions, float_constant, layer_name
@@ -102,7 +102,7 @@ def _plan(node: ir.Node, role: str, config: DaqConfig) -> LayerReport:
         activation_bits = FLOAT_BITS
         reason = "activations as they are: reads the picture, whose values have 8 bits already"
     has_tail = config.range_rule == "deploy" and activation_bits != FLOAT_BITS
-    companded = has_tail and config.levels == "companded" and activation_bits <= MOST_BITS
+    companded = has_tail and config.levels == "companded" and FEWEST_BITS <= activation_bits <= MOST_BITS
     return LayerReport(
         name=name,
         role=role,

@@ -10,6 +10,7 @@ namespace daq {
 constexpr int kMostCompandedBits = 4;  // channels that have more keep even levels
 constexpr float kEvenLevels = -1.0f;   // stands for their origin
 constexpr double kFar = 1e20;          // a unit so large that there is always a smaller one
+constexpr double kHair = 1.0001;      // how much more what lies above the origin counts: see the oracle
 constexpr int kLargestPosition = 127;  // of a level: sums of two have eight bits
 
 inline bool is_companded(int bits) { return bits <= kMostCompandedBits; }
@@ -42,7 +43,7 @@ inline CompandedRange companded_range(double below, double above, int bits) {
   CompandedRange finest = {-1.0, 0.0};
   for (int index = 0; index <= last; ++index) {
     if (position_of(index) + position_of(last - index) > kLargestPosition) continue;
-    const double unit = std::max(units(below, index), units(above, last - index));
+    const double unit = std::max(units(below, index), kHair * units(above, last - index));
     if (finest.unit < 0.0 || unit < finest.unit) finest = {unit, static_cast<double>(position_of(index))};
   }
   return finest;

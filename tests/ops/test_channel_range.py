@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -30,7 +31,15 @@ LEVELS = {
 }
 
 
-def block_model(bits: int, rule: str, signed: bool, range_bits: int | None, batch: bool, channels: int) -> ir.Model:
+def block_model(
+    bits: int,
+    rule: str,
+    signed: bool,
+    range_bits: int | None,
+    batch: bool,
+    channels: int,
+    channel_bits: tuple[int, ...] | None = None,
+) -> ir.Model:
     """One convolution behind a DAQ block."""
     model = ir.from_onnx_text(
         f"""<ir_version: 10, opset_import: ["": 21]>
@@ -40,6 +49,7 @@ def block_model(bits: int, rule: str, signed: bool, range_bits: int | None, batc
     (node,) = convolutions(model.graph)
     companded, tail = rule == "companded", float(DEPLOY_TAIL[bits])
     report = LayerReport("conv", "body", FLOAT_BITS, bits, signed, (1, channels, 1, 1), "", tail, companded)
+    report = replace(report, channel_bits=channel_bits)
     config = DaqConfig(range_rule="deploy" if companded else rule, range_bits=range_bits, dynamic_batch=batch)
     QuantizeActivations({node: report}, config)(model)
     return model
@@ -135,6 +145,21 @@ SPECIAL = {
 def test_special_channels_are_quantized_as_by_the_oracle(kind, rule, signed, level):
     check(SPECIAL[kind], 4, rule, signed, None, level)
     check(SPECIAL[kind], 8, rule, signed, None, level)
+
+
+@pytest.mark.parametrize("rule", ["deploy", "companded"])
+@pytest.mark.parametrize("signed", [True, False])
+def test_channels_of_mixed_bits_are_the_oracles(signed, rule):
+    model = block_model(4, rule, signed, None, False, 6, channel_bits=(2, 3, 4, 5, 6, 8))
+    (block,) = find_blocks(model)
+    proto = ir.to_proto(model)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in (block.codes, block.step))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    feature_map = random_map((1, 6, 33, 29), 7, 1, signed)
+    _, codes, step = session.run(None, {"x": feature_map})
+    _, wrong = count_differences(block, feature_map, codes, step.reshape(1, -1), oracle(feature_map, block))
+    assert wrong == 0
+    assert block.companded == (rule == "companded")
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -20,6 +20,7 @@ from daq_deploy.passes.quantize_activations import QuantizeActivations
 from daq_deploy.passes.quantize_weights import QuantizeWeights, storage_bits
 from daq_deploy.passes.single_image import SingleImage
 from daq_deploy.passes.strip_metadata import StripMetadata
+from daq_deploy.quantization import quantize
 
 NEAREST = DaqConfig(weight_rule="nearest")
 
@@ -72,6 +73,27 @@ def test_the_block_is_the_one_of_the_file_format():
     assert len(quantize.input) == len(dequantize.input) == 2  # no zero point
     assert {item.name for item in quantize.attribute} == {"axis", "output_dtype"}
     assert [function.name for function in proto.functions] == ["ChannelRange"]
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("levels", ["companded", "even"])
+def test_layers_of_three_and_four_bits_have_companded_levels(levels, bits):
+    config = replace(NEAREST, activation_bits=bits, levels=levels)
+    plan = plan_layers(ir.from_proto(edsr()).graph, config)
+    companded = {layer.activation_bits for layer in plan.values() if layer.companded}
+    assert companded == ({bits} if levels == "companded" and bits in (3, 4) else set())
+
+
+@pytest.mark.parametrize("dynamic_batch", [False, True])
+def test_companded_blocks_are_found_as_functions_and_inlined(dynamic_batch):
+    config = replace(NEAREST, dynamic_batch=dynamic_batch)
+    found = []
+    for inline in (False, True):
+        blocks = find_blocks(quantize(ir.from_proto(edsr()), config, inline=inline).model)
+        found.append([(block.feature_map.name, block.companded, block.bits) for block in blocks])
+        assert all(block.span is not None for block in blocks if block.companded)
+    assert found[0] == found[1]
+    assert any(companded for _, companded, _ in found[0])
 
 
 def test_two_layers_of_other_bits_get_a_block_each():
