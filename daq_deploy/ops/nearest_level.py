@@ -2,7 +2,7 @@
 
 offset is X - lo, (N, C, H, W), and step (N * C,) and origin (N, C, 1, 1) what `daq.CompandedRange` gives. What snaps to a
 level is a whole number of steps, which QuantizeLinear turns into its code. Channels whose origin is negative have even
-levels and are left as they are. The levels are those of daq_deploy/numerics/companding.py.
+levels and are left as they are. A sign between -1 and 1 belongs to a value whose level is the origin, 0. The levels are those of daq_deploy/numerics/companding.py.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NearestLevel (offset, step, origin) => (snapped)
     scale = Div (two, step_map)
     half_step = Div (step_map, two)
     distance = Sub (offset, origin_offset)
-    magnitude = Abs (distance)
-    doubled = Mul (magnitude, scale)
+    signed_double = Mul (distance, scale)
+    doubled = Abs (signed_double)
     six = Constant <value_float = 6.0> ()
     square = Add (doubled, six)
     root = Sqrt (square)
@@ -35,7 +35,9 @@ NearestLevel (offset, step, origin) => (snapped)
     five = Constant <value_float = 5.0> ()
     larger = Add (index, five)
     product = Mul (index, larger)
-    sign = Sign (distance)
+    minus_one = Constant <value_float = -1.0> ()
+    one = Constant <value_float = 1.0> ()
+    sign = Clip (signed_double, minus_one, one)
     signed_product = Mul (product, sign)
     level_distance = Mul (signed_product, half_step)
     level = Add (level_distance, origin_offset)
