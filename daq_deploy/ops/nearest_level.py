@@ -2,7 +2,10 @@
 
 offset is X - lo, (N, C, H, W), and step (N * C,) and origin (N, C, 1, 1) what `daq.CompandedRange` gives. What snaps to a
 level is a whole number of steps, which QuantizeLinear turns into its code. Channels whose origin is negative have even
-levels and are left as they are. A sign between -1 and 1 belongs to a value whose level is the origin, 0. The levels are those of daq_deploy/numerics/companding.py.
+levels and are left as they are. The levels are those of daq_deploy/numerics/companding.py.
+
+Only values beyond one and a half units have a level other than the origin, so that twice a distance, clipped to -1 and 1, is
+as good as its sign.
 """
 
 from __future__ import annotations
