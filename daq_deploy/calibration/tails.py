@@ -3,7 +3,8 @@
 What clipping costs is not told by the squared error of the feature map: clipped values lie together at edges, add up in the
 next convolution, and weigh by where they go. So each feature map is quantized alone, with several tails, and the rest of the
 network is run on it: the tail whose output is nearest to float wins. Errors of different layers hardly interact, so that
-the best tail of each alone is the best of all. Where companded levels are allowed, even ones are tried as well.
+the best tail of each alone is the best of all. Companded levels or even ones are taken by their error at the
+tail that is usual for them.
 
 Where a smaller tail does as well it is taken: on a picture unlike those of the calibration, feature maps that grow from block
 to block are then held back by the clip, and do not need levels that no other picture uses.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -50,10 +52,9 @@ def choose_tails(
 
             return Search(layer, error_with)
 
-        layer = plan[nodes[0]]
-        found = searched(layer)
-        if layer.companded:
-            found = min(found, searched(with_even_levels(layer)), key=lambda one: one.least_error)
+        companded = searched(plan[nodes[0]])
+        even = searched(with_even_levels(plan[nodes[0]])) if companded.layer.companded else companded
+        found = min(companded, even, key=lambda one: one.first_error)
         searches.append(found)
     variance = float(sensitivity.value(graph.outputs[0]).var(dtype=np.float64))
     errors = sum(search.least_error for search in searches)
@@ -72,10 +73,19 @@ class Search:
     def __init__(self, layer: LayerReport, error_with: Callable[[float], float]) -> None:
         self.layer = layer
         self._error_with, self._errors = error_with, dict[int, float]()
-        at = int(np.argmin(np.abs(np.array(TAILS) - (layer.tail or 0.0))))
+        self._start = int(np.argmin(np.abs(np.array(TAILS) - (layer.tail or 0.0))))
+
+    @property
+    def first_error(self) -> float:
+        """Error at the tail where the walk begins."""
+        return self._error_at(self._start)
+
+    @cached_property
+    def _best(self) -> int:
+        at = self._start
         while (better := min((at, at + 1, at - 1), key=self._error_at)) != at:
             at = better
-        self._best = at
+        return at
 
     @property
     def least_error(self) -> float:
