@@ -52,9 +52,10 @@ def choose_tails(
 
             return Search(layer, error_with)
 
-        companded = searched(plan[nodes[0]])
-        even = searched(with_even_levels(plan[nodes[0]])) if companded.layer.companded else companded
-        found = min(companded, even, key=lambda one: one.first_error)
+        found = searched(plan[nodes[0]])
+        if found.layer.companded:
+            even = searched(with_even_levels(found.layer))
+            found = min(found, even, key=lambda one: one.first_error)
         searches.append(found)
     variance = float(sensitivity.value(graph.outputs[0]).var(dtype=np.float64))
     errors = sum(search.least_error for search in searches)
