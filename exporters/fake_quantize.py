@@ -135,8 +135,11 @@ def _gaussian_range(statistics: Statistics, plan: LayerPlan, step_bits: Tensor) 
 
 
 def _deploy_range(statistics: Statistics, plan: LayerPlan) -> tuple[Tensor, Tensor]:
+    return _even_levels(plan, *_clips(statistics, plan))
+
+
+def _even_levels(plan: LayerPlan, centre: Tensor, below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
     """Spread the levels evenly between the clips."""
-    centre, below, above = _clips(statistics, plan)
     return centre - below, ((below + above) / plan.last_code.to(below.device)).clamp(min=TINY)
 
 
@@ -222,10 +225,9 @@ def _statistics(feature_map: Tensor, plan: LayerPlan) -> Statistics:
 
 def _quantize_companded(feature_map: Tensor, plan: LayerPlan) -> QuantizedActivation:
     """Quantize each channel to levels 3, 7, 12, 18 ... units away from its origin on both sides."""
-    statistics = _statistics(feature_map, plan)
-    lo, step = (values.float() for values in _deploy_range(statistics, plan))
+    centre, below, above = _clips(_statistics(feature_map, plan), plan)
+    lo, step = (values.float() for values in _even_levels(plan, centre, below, above))
     codes = torch.round((feature_map - lo) / step).clamp(torch.zeros(()), plan.last_code.float())
-    centre, below, above = _clips(statistics, plan)
     bits = plan.bits.expand_as(centre)
     for image, channel in (bits <= COMPANDED_BITS)[:, :, 0, 0].nonzero().tolist():
         place = (image, channel, 0, 0)

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from daq_deploy.numerics import ChannelStatistics, channel_range
-from daq_deploy.numerics.companding import EVEN, highest_position
+from daq_deploy.numerics.companding import highest_position
 from daq_deploy.passes.blocks import DaqBlock, find_dynamic_blocks
 from daq_deploy.passes.expose_ranges import range_values
 from daq_deploy.passes.measure_statistics import WINDOW, MeasureStatistics
@@ -141,12 +141,11 @@ def _ranges_of(block: DaqBlock, statistics: ChannelStatistics) -> dict[str, npt.
     found = channel_range(
         statistics, block.bits, block.rule, block.signed, block.range_bits, block.tail, block.companded
     )
-    origin = np.full_like(found.lo, EVEN) if found.origin is None else found.origin
     return {
         "lo": found.lo[:, :, None, None],
         "step": found.step.reshape(-1),
-        "span": (found.step * highest_position(block.bits, origin))[:, :, None, None],
-        "origin": origin[:, :, None, None],
+        "span": (found.step * highest_position(block.bits, found.origins))[:, :, None, None],
+        "origin": found.origins[:, :, None, None],
     }
 
 

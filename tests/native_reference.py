@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from daq_deploy.numerics import ChannelRange, ChannelStatistics, channel_range, dequantize, quantize
-from daq_deploy.numerics.companding import EVEN, highest_position, nearest_level, position_of
+from daq_deploy.numerics.companding import highest_position, nearest_level, position_of
 from daq_deploy.runtime.executor import OrtNodeExecutor
 
 Array = npt.NDArray[Any]
@@ -208,9 +208,8 @@ def channel_range_call(node: ir.Node, feature_map: Array, *mixed: Array) -> list
     values = [found.lo[:, :, None, None], found.step.reshape(-1)]
     if not mixed:
         return values
-    origin = np.full_like(found.lo, EVEN) if found.origin is None else found.origin
-    span = found.step * highest_position(bits, origin)
-    return [*values, span[:, :, None, None], origin[:, :, None, None]][: len(node.outputs)]
+    span = found.step * highest_position(bits, found.origins)
+    return [*values, span[:, :, None, None], found.origins[:, :, None, None]][: len(node.outputs)]
 
 
 def evaluate(

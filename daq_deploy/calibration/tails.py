@@ -41,40 +41,41 @@ def choose_tails(
     """Return the plan with the tail of every layer whose activations are quantized by the `deploy` rule."""
     sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
     readers = by_feature_map(node for node, layer in plan.items() if layer.tail is not None)
-    searches: list[Search] = []
+    searches: list[tuple[Mapping[ir.Node, LayerReport], Search]] = []
     for index, (feature_map, nodes) in enumerate(readers.items()):
         calibration.progress("Choosing ranges", index / len(readers))
 
-        def searched(layer: LayerReport, nodes: list[ir.Node] = nodes, feature_map: ir.Value = feature_map) -> Search:
+        def search(
+            layers: Mapping[ir.Node, LayerReport], feature_map: ir.Value = feature_map
+        ) -> tuple[Mapping[ir.Node, LayerReport], Search]:
             def error_with(tail: float) -> float:
-                values = quantized_map(sensitivity.value(feature_map), replace(layer, tail=tail), config)
-                return sensitivity.output_error({node: {0: values} for node in nodes})
+                values = sensitivity.value(feature_map)
+                return sensitivity.output_error(
+                    {node: {0: quantized_map(values, replace(of, tail=tail), config)} for node, of in layers.items()}
+                )
 
-            return Search(layer, error_with)
+            return layers, Search(error_with, next(iter(layers.values())).tail or 0.0)
 
-        found = searched(plan[nodes[0]])
-        if found.layer.companded:
-            even = searched(with_even_levels(found.layer))
-            found = min(found, even, key=lambda one: one.first_error)
-        searches.append(found)
+        candidates = [search({node: plan[node] for node in nodes})]
+        if any(plan[node].companded for node in nodes):
+            candidates.append(search({node: with_even_levels(plan[node]) for node in nodes}))
+        searches.append(min(candidates, key=lambda candidate: candidate[1].first_error))
     variance = float(sensitivity.value(graph.outputs[0]).var(dtype=np.float64))
-    errors = sum(search.least_error for search in searches)
+    errors = sum(found.least_error for _, found in searches)
     allowed = min(TOLERANCE * errors, INVISIBLE * variance) / max(len(searches), 1)
     chosen = dict(plan)
-    for search, nodes in zip(searches, readers.values(), strict=True):
-        tail, companded = search.smallest_tail(allowed), search.layer.companded
-        for node in nodes:
-            chosen[node] = replace(plan[node], tail=tail, companded=companded)
+    for layers, found in searches:
+        tail = found.smallest_tail(allowed)
+        chosen.update({node: replace(layer, tail=tail) for node, layer in layers.items()})
     return chosen
 
 
 class Search:
-    """Walks from the entry of TAILS nearest to the tail of `layer` to one from which neither neighbour is better."""
+    """Walks from the entry of TAILS nearest to `start` to one from which neither neighbour is better."""
 
-    def __init__(self, layer: LayerReport, error_with: Callable[[float], float]) -> None:
-        self.layer = layer
+    def __init__(self, error_with: Callable[[float], float], start: float) -> None:
         self._error_with, self._errors = error_with, dict[int, float]()
-        self._start = int(np.argmin(np.abs(np.array(TAILS) - (layer.tail or 0.0))))
+        self._start = int(np.argmin(np.abs(np.array(TAILS) - start)))
 
     @property
     def first_error(self) -> float:

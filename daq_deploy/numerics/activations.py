@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .companding import EVEN, highest_position, nearest_level, position_of
+from .companding import highest_position, nearest_level, position_of
 from .ranges import Bits, ChannelRange, Tail, channel_range
 from .statistics import ChannelStatistics
 
@@ -16,11 +16,10 @@ def quantize(feature_map: npt.NDArray[np.float32], channels: ChannelRange, bits:
     `bits` is one number or one a channel (C,). The arithmetic is float32 with a true division, as QuantizeLinear does it.
     """
     lo, step = channels.lo[:, :, None, None], channels.step[:, :, None, None]
-    origin = np.full_like(channels.lo, EVEN) if channels.origin is None else channels.origin
-    highest = highest_position(bits, origin)[:, :, None, None]
+    highest = highest_position(bits, channels.origins)[:, :, None, None]
     position = (feature_map - lo) / step
     if channels.origin is not None:
-        origin = origin[:, :, None, None]
+        origin = channels.origin[:, :, None, None]
         position = np.where(origin < 0, position, position_of(nearest_level(position - origin)) + origin)
     codes: npt.NDArray[np.uint8] = np.clip(np.rint(position), 0, highest).astype(np.uint8)
     return codes

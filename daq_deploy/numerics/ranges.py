@@ -37,6 +37,11 @@ class ChannelRange:
     origin: npt.NDArray[np.float32] | None = None
     """Code of the level at which companded steps are finest, or EVEN; None where all channels have even levels."""
 
+    @property
+    def origins(self) -> npt.NDArray[np.float32]:
+        """`origin` of every channel (N, C), EVEN where levels are even."""
+        return np.full_like(self.lo, EVEN) if self.origin is None else self.origin
+
 
 def channel_range(
     statistics: ChannelStatistics,

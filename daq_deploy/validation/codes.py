@@ -24,7 +24,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.numerics import TINY, ChannelRange, ChannelStatistics, channel_range, quantize
-from daq_deploy.numerics.companding import EVEN, fractional_level, highest_position, nearest_level, position_of
+from daq_deploy.numerics.companding import fractional_level, highest_position, nearest_level, position_of
 from daq_deploy.passes.blocks import DaqBlock
 
 from .report import CodeDifference
@@ -99,9 +99,8 @@ def count_differences(
     channels = _range_of(feature_map, block)
     near = _near(block, channels)[:, :, None, None]
     position = (feature_map.astype(np.float64) - channels.lo[:, :, None, None]) / channels.step[:, :, None, None]
-    origin = np.full_like(channels.lo, EVEN) if channels.origin is None else channels.origin
-    position = np.clip(position, 0, highest_position(block.bits, origin)[:, :, None, None])
-    origin = origin[:, :, None, None]
+    position = np.clip(position, 0, highest_position(block.bits, channels.origins)[:, :, None, None])
+    origin = channels.origins[:, :, None, None]
     value = np.where(origin < 0, position, fractional_level(position - origin))
     found, wanted = (_level_numbers(codes_of_one, origin) for codes_of_one in (codes, expected))
     allowed = (np.abs(found - value) <= 0.5 + near) & (np.abs(wanted - value) <= 0.5 + near)

@@ -10,7 +10,7 @@ namespace daq {
 constexpr int kMostCompandedBits = 4;  // channels that have more keep even levels
 constexpr float kEvenLevels = -1.0f;   // stands for their origin
 constexpr double kFar = 1e20;          // a unit so large that there is always a smaller one
-constexpr double kHair = 1.0001;      // how much more what lies above the origin counts: see the oracle
+constexpr double kHair = 1.0001;       // how much more what lies above the origin counts: see the oracle
 constexpr int kLargestPosition = 127;  // of a level: sums of two have eight bits
 
 inline bool is_companded(int bits) { return bits <= kMostCompandedBits; }

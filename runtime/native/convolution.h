@@ -25,7 +25,7 @@ struct ConvolutionParameters {
   bool depth_first;  // DepthToSpace mode DCR
   bool planar;       // output is float32 (N, C, H, W)
   bool exact;
-  bool companded;        // levels of channels of few bits: see companding.h
+  bool companded;         // levels of channels of few bits: see companding.h
   bool counts_positives;  // among the statistics
 };
 

@@ -55,21 +55,6 @@ RangeParameters with_own_bits(RangeParameters parameters, const Context& context
   return parameters;
 }
 
-// Writes lo, step, span and, where levels are companded, origin.
-void ranges_with_span(const Context& context, const RangeParameters& parameters) {
-  const Shape shape = context.input<float>(0).shape;
-  const Shape of_channels = {shape[0], shape[1], 1, 1};
-  float* lo = context.output<float>(0, of_channels);
-  float* step = context.output<float>(1, {shape[0] * shape[1]});
-  float* span = context.output<float>(2, of_channels);
-  float* origin = parameters.companded ? context.output<float>(3, of_channels) : nullptr;
-  planar_ranges(context, parameters, lo, step, origin);
-  for (int64_t i = 0; i < shape[0] * shape[1]; ++i) {
-    const int bits = parameters.bits[static_cast<size_t>(i % shape[1])];
-    span[i] = step[i] * highest_code_of(bits, origin == nullptr ? kEvenLevels : origin[i]);
-  }
-}
-
 }  // namespace
 
 ChannelRangeOp::ChannelRangeOp(const ort::Attributes& attributes) : parameters_(function_parameters(attributes)) {
@@ -90,15 +75,25 @@ void ChannelRangeOp::compute(const Context& context) {
   planar_ranges(context, parameters, lo, step, nullptr);
 }
 
-MixedChannelRangeOp::MixedChannelRangeOp(const ort::Attributes& attributes) : parameters_(function_parameters(attributes)) {}
-
-void MixedChannelRangeOp::compute(const Context& context) { ranges_with_span(context, with_own_bits(parameters_, context)); }
-
-CompandedRangeOp::CompandedRangeOp(const ort::Attributes& attributes) : parameters_(function_parameters(attributes)) {
-  parameters_.companded = true;
+RangeOfOwnBits::RangeOfOwnBits(const ort::Attributes& attributes, bool companded)
+    : parameters_(function_parameters(attributes)) {
+  parameters_.companded = companded;
 }
 
-void CompandedRangeOp::compute(const Context& context) { ranges_with_span(context, with_own_bits(parameters_, context)); }
+void RangeOfOwnBits::compute(const Context& context) {
+  const RangeParameters parameters = with_own_bits(parameters_, context);
+  const Shape shape = context.input<float>(0).shape;
+  const Shape of_channels = {shape[0], shape[1], 1, 1};
+  float* lo = context.output<float>(0, of_channels);
+  float* step = context.output<float>(1, {shape[0] * shape[1]});
+  float* span = context.output<float>(2, of_channels);
+  float* origin = parameters.companded ? context.output<float>(3, of_channels) : nullptr;
+  planar_ranges(context, parameters, lo, step, origin);
+  for (int64_t i = 0; i < shape[0] * shape[1]; ++i) {
+    const int bits = parameters.bits[static_cast<size_t>(i % shape[1])];
+    span[i] = step[i] * highest_code_of(bits, origin == nullptr ? kEvenLevels : origin[i]);
+  }
+}
 
 RangeOp::RangeOp(const ort::Attributes& attributes)
     : parameters_(function_parameters(attributes)),

@@ -28,8 +28,18 @@ class ChannelRangeOp {
   RangeParameters parameters_;
 };
 
+// What the ops share whose channels have bits and tails of their own.
+class RangeOfOwnBits {
+ public:
+  RangeOfOwnBits(const ort::Attributes& attributes, bool companded);
+  void compute(const ort::Context& context);
+
+ private:
+  RangeParameters parameters_;
+};
+
 // daq.MixedChannelRange (X, bits, tail) -> lo, step, span
-class MixedChannelRangeOp {
+class MixedChannelRangeOp : public RangeOfOwnBits {
  public:
   static constexpr const char* kName = "MixedChannelRange";
   static constexpr const char* kDomain = kFunctionDomain;
@@ -37,15 +47,11 @@ class MixedChannelRangeOp {
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat, ort::kFloat};
   static constexpr bool kVariadic = false;
 
-  explicit MixedChannelRangeOp(const ort::Attributes& attributes);
-  void compute(const ort::Context& context);
-
- private:
-  RangeParameters parameters_;
+  explicit MixedChannelRangeOp(const ort::Attributes& attributes) : RangeOfOwnBits(attributes, false) {}
 };
 
 // daq.CompandedRange (X, bits, tail) -> lo, step, span, origin
-class CompandedRangeOp {
+class CompandedRangeOp : public RangeOfOwnBits {
  public:
   static constexpr const char* kName = "CompandedRange";
   static constexpr const char* kDomain = kFunctionDomain;
@@ -53,11 +59,7 @@ class CompandedRangeOp {
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat};
   static constexpr bool kVariadic = false;
 
-  explicit CompandedRangeOp(const ort::Attributes& attributes);
-  void compute(const ort::Context& context);
-
- private:
-  RangeParameters parameters_;
+  explicit CompandedRangeOp(const ort::Attributes& attributes) : RangeOfOwnBits(attributes, true) {}
 };
 
 // daq.native.Range (statistics...) -> lo, step, origin, which is empty where levels are even

@@ -30,7 +30,6 @@ from daq_deploy.calibration.tails import TAILS, Search
 from daq_deploy.errors import ImageError, OptionError
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.passes.graph import convolutions
-from daq_deploy.passes.plan import LayerReport
 from daq_deploy.quantization import Quantized
 from daq_deploy.quantization import quantize as quantize_graph
 from daq_deploy.runtime.executor import OrtNodeExecutor
@@ -197,12 +196,24 @@ def test_the_search_finds_the_least_error_and_then_the_smallest_tail_that_does_a
         tried.append(tail)
         return errors[tail]
 
-    layer = LayerReport("conv", "body", 4, 4, True, (1, 1, 1, 1), "", 0.5)
-    search = Search(layer, error_with)
+    search = Search(error_with, 0.5)
     assert search.least_error == 1.0
     assert [search.smallest_tail(allowed) for allowed in (0, 0.15, 0.3, 100)] == [0.7, 0.5, 0.3, 0.0]
     assert len(tried) == len(set(tried))
-    assert Search(layer, lambda tail: 0.0).smallest_tail(0.0) == 0.5
+    assert Search(lambda tail: 0.0, 0.5).smallest_tail(0.0) == 0.5
+
+
+def test_a_map_that_is_read_at_two_widths_has_companded_levels_at_four_bits_alone(tmp_path):
+    proto = network(
+        f"h = Conv{PAD}(x, head_weight) b = Conv{PAD}(h, body_weight) r = Relu(b) c = Conv{PAD}(r, more_weight) "
+        f"t = Conv{PAD}(h, tail_weight) y = Add(t, c)",
+        head_weight=(4, 3, 3, 3), body_weight=(4, 4, 3, 3), more_weight=(3, 4, 3, 3), tail_weight=(3, 4, 3, 3),
+    )  # fmt: skip
+    onnx.save(proto, tmp_path / "float.onnx")
+    config = DaqConfig(weight_rule="nearest")
+    layers = quantize_graph(tmp_path / "float.onnx", config, calibration=quick()).layers
+    assert {layer.activation_bits for layer in layers} >= {4, 8}
+    assert not any(layer.companded for layer in layers if layer.activation_bits != 4)
 
 
 @pytest.mark.parametrize("bound", ["TOLERANCE", "INVISIBLE"])

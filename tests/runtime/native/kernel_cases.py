@@ -267,7 +267,6 @@ def codes_of_real_maps(generator: np.random.Generator) -> None:
     check_close(lo, truth.lo, 1e-5 * (np.abs(truth.lo) + 2**bits * truth.step), "lo")
     eye = np.eye(channels, dtype=np.int8).reshape(channels, channels, 1, 1)
     nothing = np.zeros(channels, np.float32)
-    centres = np.full_like(truth.lo, EVEN) if truth.origin is None else truth.origin
     copy: Attributes = {
         "bits": [bits], "first_channel": [0], "channels": [channels], "mid_rise": 0, "strides": [1, 1], "pads": [0] * 4,
         "dilations": [1, 1], "activation": "none", "operand": "none", "operand_first": 0, "blocksize": 1, "mode": "CRD",
@@ -281,7 +280,7 @@ def codes_of_real_maps(generator: np.random.Generator) -> None:
     steps = truth.step[:, :, None, None].astype(np.float64)
     position = (stored.astype(np.float64) - truth.lo[:, :, None, None]) / steps
     near = 1e-4 + 4 * np.finfo(np.float32).eps * np.abs(truth.lo[:, :, None, None]) / steps
-    centre = centres[:, :, None, None]
+    centre = truth.origins[:, :, None, None]
     number = np.where(centre < 0, position, fractional_level(position - centre))
     tie = np.abs(number - np.floor(number) - 0.5) <= near
     gap = np.where(centre < 0, 1, np.abs(number) + 3)  # units from a level to the next
