@@ -20,6 +20,7 @@ from .calibration import (
     CalibratedLayer,
     Calibration,
     calibrate,
+    choose_feedback,
     choose_tails,
     mix_channel_bits,
     mix_weight_bits,
@@ -158,6 +159,8 @@ def _calibrate(
     ).hexdigest()
     if config.range_rule == "deploy":
         plan = choose_tails(model.graph, plan, config, scaled)
+        if config.error_feedback:
+            plan = choose_feedback(model.graph, plan, config, scaled)
     if config.mixed:
         plan = mix_channel_bits(model.graph, plan, config, scaled)
         if config.weight_rule == "deploy":

@@ -22,9 +22,11 @@ from torch import Tensor, nn
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import OptionError
+from daq_deploy.numerics import ErrorFeedback
 from daq_deploy.passes.plan import LayerReport
 
 from .companded_levels import COMPANDED_BITS, companded_levels
+from .error_feedback import moved_by_errors
 
 TINY = 1e-15
 """Smallest step."""
@@ -56,6 +58,8 @@ class LayerPlan:
     """Weight of a channel's full extent in the `deploy` rule, 0 to 1; or one a channel."""
     companded: bool = False
     """Whether channels of at most COMPANDED_BITS have levels whose steps grow away from an origin."""
+    feedback: ErrorFeedback | None = None
+    """What channels make good of what those before them lost."""
 
     @property
     def bits(self) -> Tensor:
@@ -203,10 +207,17 @@ WEIGHT_RULES: dict[str, Callable[[Tensor, int], Tensor]] = {"nearest": _nearest_
 def quantize_activation(feature_map: Tensor, plan: LayerPlan) -> QuantizedActivation:
     """Quantize a float32 feature map (N, C, H, W) by the ranges of its own channels."""
     if plan.companded:
-        return _quantize_companded(feature_map, plan)
-    lo, step = activation_range(feature_map, plan)
-    codes = torch.round((feature_map - lo) / step).clamp(torch.zeros(()), plan.last_code.float())
-    return QuantizedActivation(lo, step, codes)
+        lo, step, nearest_codes = _companded_levels(feature_map, plan)
+    else:
+        lo, step = activation_range(feature_map, plan)
+        nearest_codes = _nearest_even_codes(lo, step, plan)
+    if plan.feedback is not None:
+        feature_map = moved_by_errors(feature_map, lo, step, nearest_codes, plan.feedback)
+    return QuantizedActivation(lo, step, nearest_codes(feature_map))
+
+
+def _nearest_even_codes(lo: Tensor, step: Tensor, plan: LayerPlan) -> Callable[[Tensor], Tensor]:
+    return lambda values: torch.round((values - lo) / step).clamp(torch.zeros(()), plan.last_code.float())
 
 
 def activation_range(feature_map: Tensor, plan: LayerPlan) -> tuple[Tensor, Tensor]:
@@ -223,21 +234,29 @@ def _statistics(feature_map: Tensor, plan: LayerPlan) -> Statistics:
     return replace(statistics, spread=_quantize_spreads(statistics.spread, plan.range_bits))
 
 
-def _quantize_companded(feature_map: Tensor, plan: LayerPlan) -> QuantizedActivation:
-    """Quantize each channel to levels 3, 7, 12, 18 ... units away from its origin on both sides."""
+def _companded_levels(feature_map: Tensor, plan: LayerPlan) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """Return lo, step and what rounds to the nearest level: 3, 7, 12, 18 ... units from a channel's origin on both sides."""
     centre, below, above = _clips(_statistics(feature_map, plan), plan)
     lo, step = (values.float() for values in _even_levels(plan, centre, below, above))
-    codes = torch.round((feature_map - lo) / step).clamp(torch.zeros(()), plan.last_code.float())
     bits = plan.bits.expand_as(centre)
+    positions: dict[tuple[int, int], Tensor] = {}
     for image, channel in (bits <= COMPANDED_BITS)[:, :, 0, 0].nonzero().tolist():
         place = (image, channel, 0, 0)
         found = companded_levels(int(bits[place]), below[place], above[place])
         unit = found.unit.clamp(min=TINY)
         lo[place], step[place] = centre[place] - found.origin * unit, unit
-        position = (feature_map[image, channel] - lo[place]) / step[place]
-        between = (found.positions[1:] + found.positions[:-1]) / 2
-        codes[image, channel] = found.positions[torch.bucketize(position.contiguous(), between)]
-    return QuantizedActivation(lo, step, codes)
+        positions[image, channel] = found.positions
+    nearest_even_codes = _nearest_even_codes(lo, step, plan)
+
+    def nearest_codes(values: Tensor) -> Tensor:
+        codes = nearest_even_codes(values)
+        for (image, channel), levels in positions.items():
+            position = (values[image, channel] - lo[image, channel]) / step[image, channel]
+            between = (levels[1:] + levels[:-1]) / 2
+            codes[image, channel] = levels[torch.bucketize(position.contiguous(), between)]
+        return codes
+
+    return lo, step, nearest_codes
 
 
 def _quantize_spreads(spread: Tensor, bits: int) -> Tensor:
@@ -277,6 +296,7 @@ def plan_of(layers: Iterable[LayerReport], config: DaqConfig) -> dict[str, Layer
             config.range_bits,
             layer.tail if layer.channel_bits is None else tuple(np.asarray(layer.tail_of_channels).tolist()),
             layer.companded,
+            layer.feedback,
         )
         for layer in layers
         if layer.quantized

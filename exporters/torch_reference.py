@@ -15,7 +15,7 @@ from torch import nn
 from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import ModelError, OptionError
 from daq_deploy.models.blocks import fold_batch_norm
-from daq_deploy.passes.blocks import DaqBlock
+from daq_deploy.passes.blocks import DaqBlock, find_blocks
 from daq_deploy.passes.graph import constant_bias, convolutions, dequantized_weights, layer_name
 from daq_deploy.passes.plan import read_layers
 from daq_deploy.quantization import fold
@@ -47,7 +47,11 @@ def reference_of(checkpoint: Path, daq_model: ir.Model) -> Reference:
         raise ModelError(f"{checkpoint}: is not the network that the DAQ file was made from ({error})") from error
     config = DaqConfig.from_json(metadata["daq.config"])
     layers = read_layers(metadata["daq.layers"])
-    plan = plan_of(layers, config)
+    feedbacks = {node: block.feedback for block in find_blocks(daq_model) for node in block.convolutions}
+    nodes = convolutions(daq_model.graph)
+    plan = plan_of(
+        (replace(layer, feedback=feedbacks.get(node)) for layer, node in zip(layers, nodes, strict=True)), config
+    )
     shapes = {
         name: tuple(layer.weight.shape)
         for name, layer in exported.module.named_modules()
@@ -105,6 +109,7 @@ def _codes(feature_map: npt.NDArray[np.float32], block: DaqBlock) -> npt.NDArray
         range_bits=block.range_bits,
         tail=tuple(block.tail.tolist()) if isinstance(block.tail, np.ndarray) else block.tail,
         companded=block.companded,
+        feedback=block.feedback,
     )
     codes: npt.NDArray[np.uint8] = quantize_activation(torch.from_numpy(feature_map), plan).codes.byte().numpy()
     return codes

@@ -170,8 +170,8 @@ def _prepare(
     res_scale: float,
     listener: Listener,
 ) -> TrainableNetwork:
-    """Choose ranges, bits and weights without training, and put them into the network; its levels are even."""
-    config = replace(config, levels="even")
+    """Choose ranges, bits and weights without training, and put them into the network: even levels, no error feedback."""
+    config = replace(config, levels="even", error_feedback=False)
     quantized = quantize(graph, config, calibration=data, progress=listener.progress)
     parameters = {"value_range": value_range, "res_scale": res_scale}
     return TrainableNetwork.of(teacher, graph, quantized, replace(config, weight_rule="nearest"), parameters)

@@ -11,8 +11,16 @@ import onnx
 import onnx.helper
 import onnxruntime
 
-from daq_deploy.numerics import ChannelStatistics, channel_range, dequantize, quantize
+from daq_deploy.numerics import (
+    ChannelStatistics,
+    ErrorFeedback,
+    channel_range,
+    dequantize,
+    quantize,
+    with_feedback,
+)
 from daq_deploy.numerics.companding import highest_position
+from daq_deploy.numerics.error_feedback import GROUP
 from daq_deploy.numerics.ranges import ChannelRange
 
 from .library import library_path
@@ -123,13 +131,24 @@ def _float_conv() -> str:
     return f"{_map_within(found, expected)}; {_statistics_within(statistics, found[..., :OUTPUTS])}"
 
 
+def _feedback() -> ErrorFeedback:
+    """Return feedback from the second half of the channels, which are rounded first, to the first half."""
+    order = tuple(reversed(range(-(-CHANNELS // GROUP))))
+    channels = np.arange(CHANNELS)
+    coefficients = np.cos(3.0 * channels[:, None] + channels) * (channels[:, None] // GROUP < channels // GROUP)
+    return ErrorFeedback(order, (coefficients / 4).astype(np.float16))
+
+
 def _conv(planar: bool) -> str:
     details = []
-    for bits, companded, exact in ((4, False, False), (4, True, False), (8, False, True)):
+    kinds = ((4, False, False, False), (4, True, False, False), (4, True, True, False), (8, False, False, True))
+    for bits, companded, fed_back, exact in kinds:
         source = _native(_feature_map(True))
         values = _planar(source, CHANNELS)
         channels = channel_range(ChannelStatistics.of(values), bits, "deploy", True, None, 0.25, companded)
-        quantized = dequantize(quantize(values, channels, bits), channels)
+        feedback = _feedback() if fed_back else None
+        moved = values if feedback is None else with_feedback(values, channels, bits, feedback)
+        quantized = dequantize(quantize(moved, channels, bits), channels)
         codes = np.clip(np.rint(_weights(CHANNELS) * 30), -8, 7).astype(np.int8)
         step, bias = (np.linspace(low, high, OUTPUTS, dtype=np.float32) for low, high in ((0.01, 0.05), (-1, 1)))
         weight = (codes + np.float32(0.5)) * step[:, None, None, None]
@@ -149,11 +168,13 @@ def _conv(planar: bool) -> str:
             "positives": 1,
             "exact": int(exact),
             "companded": int(companded),
+            "feedback_order": [0] if feedback is None else list(feedback.order),
         }
         inputs: dict[str, Array] = {
             "lo": channels.lo,
             "step": channels.step,
             "origin": np.zeros(0, np.float32) if channels.origin is None else channels.origin,
+            "feedback": np.zeros(0, np.float32) if feedback is None else feedback.coefficients.astype(np.float32),
             "codes": codes,
             "weight_step": step,
             "bias": bias,
@@ -168,7 +189,9 @@ def _conv(planar: bool) -> str:
         least = 60 if exact else 34  # otherwise the steps are folded into weights of 8 bits
         if not ratio >= least:
             raise Disagreement(f"A{bits}: {ratio:.1f} dB from the oracle, at least {least} dB are needed")
-        details.append(f"A{bits}{' companded' if companded else ''} {ratio:.0f} dB")
+        details.append(
+            f"A{bits}{' companded' if companded else ''}{' with feedback' if fed_back else ''} {ratio:.0f} dB"
+        )
         if statistics:
             _statistics_within(statistics[0], found[..., :OUTPUTS])
     return ", ".join(details) + " from the oracle"

@@ -5,6 +5,7 @@ Slow and simple: what the pass that makes such graphs, and the kernels that run 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,15 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from daq_deploy.numerics import ChannelRange, ChannelStatistics, channel_range, dequantize, quantize
+from daq_deploy.numerics import (
+    ChannelRange,
+    ChannelStatistics,
+    ErrorFeedback,
+    channel_range,
+    dequantize,
+    quantize,
+    with_feedback,
+)
 from daq_deploy.numerics.companding import highest_position, nearest_level, position_of
 from daq_deploy.runtime.executor import OrtNodeExecutor
 
@@ -140,28 +149,31 @@ def quantized_sum(
     bias: Array,
     *maps: Array,
 ) -> Array:
-    """What a quantized convolution gives before its epilogue, (N, O, H, W)."""
+    """What a quantized convolution gives before its epilogue, (N, O, H, W); ranges are lo, step, origin and feedback."""
     parts = zip(maps, attributes["first_channel"], attributes["channels"], strict=True)
     feature_map = np.concatenate([to_planar(native, count, first) for native, first, count in parts], axis=1)
     shape = feature_map.shape[:2]
-    lo, step, origin = ranges
+    lo, step, origin, coefficients = ranges
     channels = ChannelRange(
         np.broadcast_to(lo, shape),
         np.broadcast_to(step, shape),
         np.broadcast_to(origin, shape) if attributes["companded"] else None,
     )
     bits = np.broadcast_to(attributes["bits"], shape[1]).astype(np.int64)
+    if coefficients.size > 0:
+        feedback = ErrorFeedback(tuple(attributes["feedback_order"]), coefficients.astype(np.float16))
+        feature_map = with_feedback(feature_map, channels, bits, feedback)
     levels = dequantize(quantize(feature_map, channels, bits), channels)
     weight = (codes.astype(np.float64) + (0.5 if attributes["mid_rise"] else 0)) * weight_step.reshape(-1, 1, 1, 1)
     return convolve(levels, weight, bias, attributes)
 
 
 def planar_conv(
-    attributes: Attributes, lo: Array, step: Array, origin: Array, codes: Array, weight_step: Array, bias: Array,
-    slope: Array, operand: Array, *maps: Array,
+    attributes: Attributes, lo: Array, step: Array, origin: Array, feedback: Array, codes: Array, weight_step: Array,
+    bias: Array, slope: Array, operand: Array, *maps: Array,
 ) -> list[Array]:  # fmt: skip
     assert attributes["operand"] == "none" or attributes["blocksize"] == 1
-    values = quantized_sum(attributes, (lo, step, origin), codes, weight_step, bias, *maps)
+    values = quantized_sum(attributes, (lo, step, origin, feedback), codes, weight_step, bias, *maps)
     return [depth_to_space(finish(values, slope, operand, attributes), attributes).astype(np.float32)]
 
 
@@ -194,6 +206,23 @@ def nearest_level_call(offset: Array, step: Array, origin: Array) -> list[Array]
     steps = step.reshape(origin.shape)
     level = position_of(nearest_level(offset / steps - origin)) + origin
     return [np.where(origin < 0, offset, level * steps)]
+
+
+def error_feedback_call(offset: Array, step: Array, span: Array, *others: Array) -> list[Array]:
+    """`daq.ErrorFeedback<G>` and that of companded levels, of layers that are left to ONNX Runtime; of one image."""
+    *origin, coefficients, channels, places, sizes = others
+    levels = offset[:, channels].astype(np.float64)
+    errors = np.zeros_like(levels)
+    steps, spans = step.reshape(span.shape)[:, channels], span[:, channels]
+    for start, stop in itertools.pairwise([0, *np.cumsum(sizes)]):
+        part = slice(start, stop)
+        levels[:, part] += np.einsum("oi,nihw->nohw", coefficients[part], errors)
+        clipped = np.minimum(levels[:, part], spans[:, part])
+        if origin:
+            (clipped,) = nearest_level_call(clipped, steps[:, part].ravel(), origin[0][:, channels][:, part])
+        rounded = np.rint(np.maximum(clipped, 0) / steps[:, part]) * steps[:, part]
+        errors[:, part] = rounded - levels[:, part]
+    return [levels[:, places].astype(np.float32)]
 
 
 def channel_range_call(node: ir.Node, feature_map: Array, *mixed: Array) -> list[Array]:
@@ -237,6 +266,8 @@ def evaluate(
             outputs = OPERATORS[node.op_type](attributes, *inputs)
         elif node.op_type == "NearestLevel":
             outputs = nearest_level_call(*inputs)
+        elif "ErrorFeedback" in node.op_type:
+            outputs = error_feedback_call(*inputs)
         elif node.domain == "daq":
             outputs = channel_range_call(node, *inputs)
         else:

@@ -57,6 +57,7 @@ def quantized_map(
         config.range_bits,
         layer.tail_of_channels,
         layer.companded,
+        layer.feedback,
     )
 
 

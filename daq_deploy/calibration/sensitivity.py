@@ -40,6 +40,11 @@ class OutputSensitivity:
             inputs = [self._read(value, self._values) for value in node.inputs]
             self._values.update(zip(node.outputs, execute(node, inputs), strict=True))
 
+    @property
+    def values(self) -> Mapping[ir.Value, Array]:
+        """Every value of the float network."""
+        return self._values
+
     def value(self, value: ir.Value) -> npt.NDArray[np.float32]:
         """Return a feature map of the float network."""
         return self._values[value].astype(np.float32, copy=False)

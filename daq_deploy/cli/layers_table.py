@@ -101,10 +101,10 @@ def bits_of(report: LayerReport) -> str:
 
 
 def levels_of(report: LayerReport) -> str:
-    """Return how the levels of the feature map that a layer reads lie; nothing where it is left float."""
+    """Return how the levels of what a layer reads lie, and whether errors are fed back; nothing where it is left float."""
     if report.activation_bits == FLOAT_BITS:
         return ""
-    return "companded" if report.companded else "even"
+    return ("companded" if report.companded else "even") + (", feedback" if report.error_feedback else "")
 
 
 def decibels(value: float | None) -> str:

@@ -77,6 +77,15 @@ Levels = Annotated[
         show_default=False,
     ),
 ]
+ErrorFeedback = Annotated[
+    bool | None,
+    typer.Option(
+        "--error-feedback/--no-error-feedback",
+        help="Let channels make good what those before them lost, in layers of fewer than 8 bits to which it matters; these "
+        "layers are faster without it.",
+        show_default=False,
+    ),
+]
 WeightRule = Annotated[
     str | None,
     typer.Option(
@@ -174,6 +183,7 @@ def config_from_options(
     activation_bits: int | None = None,
     range_rule: str | None = None,
     levels: str | None = None,
+    error_feedback: bool | None = None,
     weight_rule: str | None = None,
     attention_bits: int | None = None,
     edges: str | None = None,
@@ -198,6 +208,7 @@ def config_from_options(
         "activation_bits": activation_bits,
         "range_rule": range_rule,
         "levels": levels,
+        "error_feedback": error_feedback,
         "weight_rule": weight_rule,
         "attention_bits": attention_bits,
         "edges": None if edges is None else tuple(edges.split(",")),
@@ -235,6 +246,7 @@ __all__ = [
     "DynamicBatch",
     "EdgeBits",
     "Edges",
+    "ErrorFeedback",
     "Exclude",
     "Force",
     "ImagePath",

@@ -15,6 +15,7 @@ from .options import (
     CalibrationFolder,
     EdgeBits,
     Edges,
+    ErrorFeedback,
     Exclude,
     ImagePath,
     Include,
@@ -77,6 +78,7 @@ def reduce(
     edges: Edges = None,
     range_rule: RangeRule = None,
     levels: Levels = None,
+    error_feedback: ErrorFeedback = None,
     weight_rule: WeightRule = None,
     calibration: CalibrationFolder = None,
     range_bits: RangeBits = None,
@@ -105,6 +107,7 @@ def reduce(
         edges=edges,
         range_rule=range_rule,
         levels=levels,
+        error_feedback=error_feedback,
         weight_rule=weight_rule,
         range_bits=range_bits,
     )

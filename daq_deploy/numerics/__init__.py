@@ -1,6 +1,8 @@
 """The numpy oracle: what every other implementation of DAQ is tested against."""
 
-from .activations import dequantize, fake_quantize, quantize
+from .activations import dequantize, quantize
+from .error_feedback import ErrorFeedback, with_feedback
+from .fake_quantization import fake_quantize
 from .ranges import ChannelRange, channel_range
 from .statistics import ChannelStatistics
 from .steps import TINY, UNIT_STEP
@@ -11,10 +13,12 @@ __all__ = [
     "UNIT_STEP",
     "ChannelRange",
     "ChannelStatistics",
+    "ErrorFeedback",
     "QuantizedWeights",
     "channel_range",
     "dequantize",
     "fake_quantize",
     "quantize",
     "quantize_weights",
+    "with_feedback",
 ]

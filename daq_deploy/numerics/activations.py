@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .companding import highest_position, nearest_level, position_of
-from .ranges import Bits, ChannelRange, Tail, channel_range
-from .statistics import ChannelStatistics
+from .ranges import Bits, ChannelRange
 
 
 def quantize(feature_map: npt.NDArray[np.float32], channels: ChannelRange, bits: Bits) -> npt.NDArray[np.uint8]:
@@ -30,18 +29,4 @@ def dequantize(codes: npt.NDArray[np.uint8], channels: ChannelRange) -> npt.NDAr
     return codes.astype(np.float32) * channels.step[:, :, None, None] + channels.lo[:, :, None, None]
 
 
-def fake_quantize(
-    feature_map: npt.NDArray[np.float32],
-    bits: Bits,
-    rule: str,
-    signed: bool,
-    range_bits: int | None = None,
-    tail: Tail | None = None,
-    companded: bool = False,
-) -> npt.NDArray[np.float32]:
-    """Quantize and dequantize a feature map (N, C, H, W) by its own ranges: what a quantized convolution reads."""
-    channels = channel_range(ChannelStatistics.of(feature_map), bits, rule, signed, range_bits, tail, companded)
-    return dequantize(quantize(feature_map, channels, bits), channels)
-
-
-__all__ = ["dequantize", "fake_quantize", "quantize"]
+__all__ = ["dequantize", "quantize"]

@@ -1,12 +1,12 @@
 """Find the DAQ blocks of a graph by their structure, functions kept or inlined.
 
     lo, step = daq.ChannelRange(X), or the nodes it was inlined to
-    codes    = [Clip](QuantizeLinear([Reshape]([NearestLevel]([Min](X - lo))), step))
+    codes    = [Clip](QuantizeLinear([Reshape]([NearestLevel]([Min]([ErrorFeedback](X - lo)))), step))
     X^       = [Reshape](DequantizeLinear(codes, step)) + lo
     Y        = Conv(X^, ...)
 
-Nodes in brackets are there or not: Clip below 8 bits, Min where bits are mixed or levels companded,
-NearestLevel or what it was inlined to for companded levels, Reshape with dynamic batch.
+Nodes in brackets are there or not: Clip below 8 bits, Min where bits are mixed, levels companded or errors fed back,
+NearestLevel and ErrorFeedback, or what they were inlined to, for these two, Reshape with dynamic batch.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.errors import ModelError
+from daq_deploy.numerics import ErrorFeedback
+from daq_deploy.numerics.error_feedback import GROUP
 from daq_deploy.numerics.ranges import Bits, Tail
 from daq_deploy.ops import DOMAIN
 
@@ -51,6 +53,8 @@ class DaqBlock:
     range_bits: int | None
     tail: Tail | None
     """Weight of a channel's full extent in the `deploy` rule; one number, or one a channel (C,)."""
+    feedback: ErrorFeedback | None
+    """What channels make good of what those before them lost; None where they do not."""
     convolutions: tuple[ir.Node, ...]
     """The convolutions that read it, in execution order."""
 
@@ -100,14 +104,18 @@ def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> 
     offset = _before_reshape(quantize.inputs[0])
     offset, origin = _before_nearest_level(offset)
     minimum = _producer(offset, "Min")
-    subtraction = _producer(offset if minimum is None else minimum.inputs[0], "Sub")
+    offset, feedback = _before_feedback(offset if minimum is None else minimum.inputs[0])
+    subtraction = _producer(offset, "Sub")
     if subtraction is None or subtraction.inputs[1] is not lo or subtraction.inputs[0] is None:
         return None
     last_code = None if clip is None else constant_array(clip.inputs[2])
     bits = 8 if last_code is None else int(last_code).bit_length()
     span = None if minimum is None else minimum.inputs[1]
     settings = _settings(model, lo, nodes[0], bits)
-    return DaqBlock(subtraction.inputs[0], lo, step, span, origin, codes, quantized, convolutions=nodes, **settings)
+    feature_map = subtraction.inputs[0]
+    return DaqBlock(
+        feature_map, lo, step, span, origin, codes, quantized, feedback=feedback, convolutions=nodes, **settings
+    )
 
 
 class _Settings(TypedDict):
@@ -167,6 +175,51 @@ def _before_nearest_level(value: ir.Value | None) -> tuple[ir.Value | None, ir.V
     choice = _producer(value, "Where")
     comparison = _producer(choice.inputs[0], "Less") if choice is not None else None
     return (value, None) if choice is None or comparison is None else (choice.inputs[1], comparison.inputs[0])
+
+
+def _before_feedback(value: ir.Value | None) -> tuple[ir.Value | None, ErrorFeedback | None]:
+    """Return what a node ErrorFeedback, or the nodes it was inlined to, reads, and the feedback; else the value and None."""
+    node = value.producer() if value is not None else None
+    if (
+        node is not None
+        and node.domain == DOMAIN
+        and node.op_type.removeprefix("Companded").startswith("ErrorFeedback")
+    ):
+        coefficients, channels, _, sizes = node.inputs[-4:]
+        return node.inputs[0], _feedback(coefficients, channels, sizes)
+    rows = _producer(_before_reshape(value), "Gather")
+    joined = _producer(rows.inputs[0], "Concat") if rows is not None else None
+    if joined is None:
+        return value, None
+    # The first group is moved by nothing, the second by the errors of the first.
+    split = _source(joined.inputs[0], "Identity", "Split")
+    gather = _producer(split.inputs[0], "Gather") if split is not None else None
+    addition = _producer(joined.inputs[1], "Add")
+    product = _producer(addition.inputs[1], "MatMul") if addition is not None else None
+    weights = _source(product.inputs[0], "Slice", "Split") if product is not None else None
+    if split is None or gather is None or weights is None:
+        return value, None
+    return _before_reshape(gather.inputs[0]), _feedback(weights.inputs[0], gather.inputs[1], split.inputs[1])
+
+
+def _source(value: ir.Value | None, passed: str, kind: str) -> ir.Node | None:
+    """Return the node of a kind that computes a value, by way of one that is passed or directly."""
+    between = _producer(value, passed)
+    return _producer(value if between is None else between.inputs[0], kind)
+
+
+def _feedback(coefficients: ir.Value | None, channels: ir.Value | None, sizes: ir.Value | None) -> ErrorFeedback | None:
+    """Read error feedback from the constants of a graph, where its channels are in the order of rounding."""
+    cast = _producer(coefficients, "Cast")
+    if cast is None:
+        return None
+    constants = [constant_array(value) for value in (cast.inputs[0], channels, sizes)]
+    if any(array is None for array in constants):
+        return None
+    halves, order, group_sizes = (np.asarray(array) for array in constants)
+    places = np.argsort(order)
+    firsts = order[np.cumsum(group_sizes) - group_sizes]
+    return ErrorFeedback(tuple((firsts // GROUP).tolist()), halves[np.ix_(places, places)].astype(np.float16))
 
 
 def _before_reshape(value: ir.Value | None) -> ir.Value | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
+from daq_deploy.numerics import ErrorFeedback
 from daq_deploy.numerics.companding import FEWEST_BITS, MOST_BITS
 from daq_deploy.numerics.ranges import Bits, Tail, tail_at, usual_tail
 
@@ -42,8 +43,14 @@ class LayerReport:
     companded: bool = False
     """Whether channels of at most companding.MOST_BITS have companded levels in place of even ones."""
 
+    error_feedback: bool = False
+    """Whether channels make good what those before them lost."""
+
     channel_bits: tuple[int, ...] | None = None
     """Bits of each channel it reads where they are mixed; `activation_bits` is then what they were to be on average."""
+
+    feedback: ErrorFeedback | None = field(default=None, repr=False, compare=False)
+    """The coefficients of that; None too where the report was read from a file."""
 
     @property
     def bits_of_channels(self) -> Bits:
@@ -64,7 +71,9 @@ class LayerReport:
 
     def to_dict(self) -> dict[str, object]:
         """Return the report as JSON-ready values."""
-        return asdict(self)
+        values = asdict(replace(self, feedback=None))
+        del values["feedback"]
+        return values
 
 
 def with_even_levels(layer: LayerReport) -> LayerReport:

@@ -6,6 +6,7 @@
 
 Where bits are mixed, `daq.MixedChannelRange` gives span too, and Min(X - lo, span) stands in place of Clip. Where levels
 are companded, `daq.CompandedRange` gives origin besides, and NearestLevel(Min(X - lo, span), step, origin) is quantized.
+Where channels make good what those before them lost, ErrorFeedback stands between X - lo and Min.
 Convolutions that read the same tensor at the same bits share one block. No zero point, no block size, and always the Add
 between DequantizeLinear and Conv: each avoids a defect of ONNX Runtime's optimizer. With `dynamic_batch` the codes are made
 on (1, N * C, H, W), since QuantizeLinear takes steps of rank one.
@@ -19,7 +20,16 @@ import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.ops import DOMAIN, DOMAIN_VERSION, RangeKind, channel_range_function, nearest_level_function
+from daq_deploy.numerics import ErrorFeedback
+from daq_deploy.ops import (
+    DOMAIN,
+    DOMAIN_VERSION,
+    RangeKind,
+    channel_range_function,
+    error_feedback_function,
+    error_feedback_name,
+    nearest_level_function,
+)
 
 from .graph import add_array, float_constant
 from .plan import LayerReport
@@ -37,14 +47,18 @@ class QuantizeActivations(ir.passes.InPlacePass):
         builder = _BlockBuilder(model, self._config)
         blocks: dict[tuple[object, ...], ir.Value] = {}
         kinds: set[RangeKind] = set()
+        feedbacks: set[tuple[int, bool]] = set()
         for node, layer in self._plan.items():
             feature_map = node.inputs[0]
             if layer.activation_bits == FLOAT_BITS or feature_map is None:
                 continue
-            key = (feature_map, layer.activation_bits, layer.signed, layer.tail, layer.companded, layer.channel_bits)
+            how = (layer.activation_bits, layer.signed, layer.tail, layer.companded, layer.channel_bits)
+            key = (feature_map, *how, layer.error_feedback)
             if key not in blocks:
                 blocks[key] = builder.insert(node, feature_map, layer)
                 kinds.add(_range_kind(layer))
+                if layer.feedback is not None:
+                    feedbacks.add((len(layer.feedback.order), layer.companded))
             node.replace_input_with(0, blocks[key])
         opset = model.graph.opset_imports[""]
         functions = [
@@ -53,6 +67,7 @@ class QuantizeActivations(ir.passes.InPlacePass):
         ]
         if "CompandedRange" in kinds:
             functions.append(nearest_level_function(opset))
+        functions += [error_feedback_function(*feedback, opset) for feedback in sorted(feedbacks)]
         for function in functions:
             model.functions[function.identifier()] = function
             model.opset_imports[DOMAIN] = DOMAIN_VERSION
@@ -62,7 +77,7 @@ class QuantizeActivations(ir.passes.InPlacePass):
 def _range_kind(layer: LayerReport) -> RangeKind:
     if layer.companded:
         return "CompandedRange"
-    return "ChannelRange" if layer.channel_bits is None else "MixedChannelRange"
+    return "ChannelRange" if layer.channel_bits is None and layer.feedback is None else "MixedChannelRange"
 
 
 class _BlockBuilder:
@@ -93,6 +108,9 @@ class _BlockBuilder:
         offset = add("Sub", [feature_map, lo], "offset")
         if kind != "ChannelRange":
             span = _named(range_node.outputs[2], f"{prefix}.span", ir.DataType.FLOAT)
+            if layer.feedback is not None:
+                levels_of_channels = [step, *range_node.outputs[2:]]
+                offset = self._feedback(nodes, offset, levels_of_channels, layer.feedback, layer.companded, prefix)
             offset = add("Min", [offset, span], "clipped_offset")
         if kind == "CompandedRange":
             origin = _named(range_node.outputs[3], f"{prefix}.origin", ir.DataType.FLOAT)
@@ -139,6 +157,32 @@ class _BlockBuilder:
         inputs = [feature_map, bits_of_channels, tail_of_channels]
         outputs = 4 if kind == "CompandedRange" else 3
         return ir.node(kind, inputs, shared, domain=DOMAIN, num_outputs=outputs, name=f"{prefix}.range")
+
+    def _feedback(
+        self,
+        nodes: list[ir.Node],
+        offset: ir.Value,
+        levels: Sequence[ir.Value],
+        feedback: ErrorFeedback,
+        companded: bool,
+        prefix: str,
+    ) -> ir.Value:
+        """Add the nodes of error feedback to `nodes`, and return what is to be quantized in place of `offset`."""
+        channels = np.concatenate(feedback.groups)
+        sizes = [len(group) for group in feedback.groups]
+        halves = add_array(self._graph, f"{prefix}.feedback", feedback.coefficients[np.ix_(channels, channels)])
+        coefficients = ir.node("Cast", [halves], {"to": int(ir.DataType.FLOAT)}, name=f"{prefix}.feedback_coefficients")
+        _named(coefficients.outputs[0], f"{prefix}.feedback_coefficients", ir.DataType.FLOAT)
+        order = [
+            add_array(self._graph, f"{prefix}.feedback_channels", channels.astype(np.int32)),
+            add_array(self._graph, f"{prefix}.feedback_places", np.argsort(channels).astype(np.int32)),
+            self._constant(f"daq.feedback_sizes_{'_'.join(map(str, sizes))}", np.array(sizes, np.int64)),
+        ]
+        inputs = [offset, *levels, coefficients.outputs[0], *order]
+        kind = error_feedback_name(len(sizes), companded)
+        moved = ir.node(kind, inputs, domain=DOMAIN, name=f"{prefix}.error_feedback")
+        nodes += [coefficients, moved]
+        return _named(moved.outputs[0], f"{prefix}.moved_offset", ir.DataType.FLOAT)
 
     def _constant(self, name: str, array: np.typing.NDArray[np.generic]) -> ir.Value:
         if name not in self._constants:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from daq_deploy.numerics import TINY, ChannelRange, ChannelStatistics, channel_range, quantize
+from daq_deploy.numerics import TINY, ChannelRange, ChannelStatistics, channel_range, quantize, with_feedback
 from daq_deploy.numerics.companding import fractional_level, highest_position, nearest_level, position_of
 from daq_deploy.passes.blocks import DaqBlock
 
@@ -42,7 +42,10 @@ Quantizer = Callable[[npt.NDArray[np.float32], DaqBlock], npt.NDArray[np.uint8]]
 
 def oracle(feature_map: npt.NDArray[np.float32], block: DaqBlock) -> npt.NDArray[np.uint8]:
     """Quantize by the numpy oracle."""
-    return quantize(feature_map, _range_of(feature_map, block), block.bits)
+    channels = _range_of(feature_map, block)
+    if block.feedback is not None:
+        feature_map = with_feedback(feature_map, channels, block.bits, block.feedback)
+    return quantize(feature_map, channels, block.bits)
 
 
 def compare_codes(
@@ -98,12 +101,10 @@ def count_differences(
     """
     channels = _range_of(feature_map, block)
     near = _near(block, channels)[:, :, None, None]
-    position = (feature_map.astype(np.float64) - channels.lo[:, :, None, None]) / channels.step[:, :, None, None]
-    position = np.clip(position, 0, highest_position(block.bits, channels.origins)[:, :, None, None])
-    origin = channels.origins[:, :, None, None]
-    value = np.where(origin < 0, position, fractional_level(position - origin))
-    found, wanted = (_level_numbers(codes_of_one, origin) for codes_of_one in (codes, expected))
-    allowed = (np.abs(found - value) <= 0.5 + near) & (np.abs(wanted - value) <= 0.5 + near)
+    allowed = np.ones(codes.shape, bool)
+    for codes_of_one in (codes, expected):
+        distance = _distance_from_level(block, feature_map, channels, codes_of_one)
+        allowed &= distance <= 0.5 + near
     if block.companded:
         allowed |= (near >= UNTOLD) | (channels.step <= TINY)[:, :, None, None]
     if block.range_bits is not None:
@@ -112,6 +113,23 @@ def count_differences(
         allowed |= (other_step & few)[:, :, None, None]
     differs = codes != expected
     return int((differs & allowed).sum()), int((differs & ~allowed).sum())
+
+
+def _distance_from_level(
+    block: DaqBlock, feature_map: npt.NDArray[np.float32], channels: ChannelRange, codes: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float64]:
+    """Return how far each value is from the level that its code stands for, counted in levels; half or less is the nearest.
+
+    With error feedback a tie moves what is rounded later: there a value is what the codes before it make of it.
+    """
+    if block.feedback is not None:
+        feature_map = with_feedback(feature_map, channels, block.bits, block.feedback, codes)
+    position = (feature_map.astype(np.float64) - channels.lo[:, :, None, None]) / channels.step[:, :, None, None]
+    position = np.clip(position, 0, highest_position(block.bits, channels.origins)[:, :, None, None])
+    origin = channels.origins[:, :, None, None]
+    value = np.where(origin < 0, position, fractional_level(position - origin))
+    distance: npt.NDArray[np.float64] = np.abs(_level_numbers(codes, origin) - value)
+    return distance
 
 
 def _level_numbers(codes: npt.NDArray[np.uint8], origin: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -64,6 +64,19 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
     std::fill_n(side_valid_.begin(), outputs_ * kernel_[1], 1.0f);
   }
 
+  if (weights.feedback != nullptr) {
+    feedback_.assign(weights.feedback, weights.feedback + inputs_ * inputs_);
+    for (const int64_t group : parameters.feedback_order) {
+      if (group < 0 || group * kFeedbackGroup >= inputs_) throw std::invalid_argument("feedback_order has no such group");
+      first_of_group_.push_back(group * kFeedbackGroup);
+    }
+    std::vector<int64_t> sorted = first_of_group_;
+    std::sort(sorted.begin(), sorted.end());
+    const bool twice = std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
+    if (twice || static_cast<int64_t>(sorted.size()) * kFeedbackGroup < inputs_) {
+      throw std::invalid_argument("feedback_order must have each group once");
+    }
+  }
   for (int64_t output = 0; output < outputs_; ++output) {
     int64_t position = output;
     if (groups_ > 1) {
@@ -183,7 +196,8 @@ void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const
 }
 
 void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
-                                  uint8_t* codes) const {
+                                  uint8_t* codes, Band& band) const {
+  if (!feedback_.empty()) return quantize_with_feedback(run, folded, row, x, count, codes, band);
   int64_t input = 0;
   for (size_t source = 0; source < run.sources.size(); ++source) {
     const int64_t position = input_position_[static_cast<size_t>(input)];
@@ -200,10 +214,12 @@ void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folde
 }
 
 // Quantizes a row as far as `column`: piece by piece, codes are still in the first cache when they are multiplied.
-void Convolution::quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row) const {
+void Convolution::quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row,
+                                 Band& band) const {
   const int64_t stop = std::min(column, run.width);
   if (stop <= row.quantized) return;
-  quantize_pixels(run, folded, row.row, row.quantized, stop - row.quantized, row.codes + row.quantized * pixel_bytes_);
+  quantize_pixels(run, folded, row.row, row.quantized, stop - row.quantized, row.codes + row.quantized * pixel_bytes_,
+                  band);
   row.quantized = stop;
 }
 
@@ -282,11 +298,11 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
         if (band.held_rows[static_cast<size_t>(slot)] != source_row) {
           band.held_rows[static_cast<size_t>(slot)] = source_row;
           if (paired) {
-            quantize_pixels(run, folded, source_row, 0, run.width, unpaired + pad * padded_inputs_ * code_bytes_);
+            quantize_pixels(run, folded, source_row, 0, run.width, unpaired + pad * padded_inputs_ * code_bytes_, band);
             kernels_.pair(unpaired, padded_inputs_, pairs, target);
           } else {
             new_row = {source_row, 0, target + pad * pixel_bytes_};
-            if (side_blocks_ > 0 || ky + 1 < kernel_[0]) quantize_until(run, folded, run.width, new_row);
+            if (side_blocks_ > 0 || ky + 1 < kernel_[0]) quantize_until(run, folded, run.width, new_row, band);
           }
         }
         row_codes = target;
@@ -309,7 +325,8 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
         if (side_blocks_ > 0) {
           add_taps(chunk, band);
         } else {
-          quantize_until(run, folded, (x + pixels - 1) * stride + (kernel_[1] - 1) * dilation + 1 - pad, new_row);
+          quantize_until(run, folded, (x + pixels - 1) * stride + (kernel_[1] - 1) * dilation + 1 - pad, new_row,
+                         band);
           kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums);
         }
         finish_chunk(run, folded, chunk, row == first_row && x == 0, band, statistics);

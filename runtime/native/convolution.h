@@ -26,6 +26,7 @@ struct ConvolutionParameters {
   bool planar;       // output is float32 (N, C, H, W)
   bool exact;
   bool companded;         // levels of channels of few bits: see companding.h
+  std::vector<int64_t> feedback_order;  // groups of channels, first rounded first; empty without error feedback
   bool counts_positives;  // among the statistics
 };
 
@@ -36,6 +37,7 @@ struct ConvolutionWeights {
   bool mid_rise;
   const float* bias;   // (outputs)
   const float* slope;  // (outputs), or null
+  const float* feedback;  // (inputs, inputs), or null
 };
 
 // One picture.
@@ -79,8 +81,11 @@ class Convolution {
   void sum_side_by_side(const Folded& folded, int64_t width, Band& band) const;
   void add_taps(const Chunk& chunk, Band& band) const;
   void quantize_pixels(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
-                       uint8_t* codes) const;
-  void quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row) const;
+                       uint8_t* codes, Band& band) const;
+  void quantize_with_feedback(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
+                              uint8_t* codes, Band& band) const;
+  void fold_feedback(const ConvolutionRun& run, Folded& folded) const;
+  void quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row, Band& band) const;
   void border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width, int64_t output_width,
                    Band& band) const;
   void finish_chunk(const ConvolutionRun& run, const Folded& folded, const Chunk& chunk, bool sets_pivot, Band& band,
@@ -107,6 +112,8 @@ class Convolution {
   std::vector<int64_t> output_position_;  // of each output channel in the blocks
   std::vector<float> weights_;            // (padded outputs, segments, elements); of pairs by product, then segment
   std::vector<float> magnitude_;          // largest |weight| of each position of a pixel of codes
+  std::vector<int64_t> first_of_group_;   // channel, in the order of rounding
+  std::vector<float> feedback_;           // (inputs, inputs)
   std::vector<float> bias_, slope_, valid_, side_valid_;
   mutable Pool<Folded> folded_;
   mutable Pool<Band> bands_;

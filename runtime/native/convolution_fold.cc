@@ -43,6 +43,7 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
     // The code around which most lie. It must not be taken from the picture: a tile would be folded unlike the whole.
     folded.centre[position] = origin >= 0.0f ? origin * shift : (run.lo[input] == 0.0f ? 0.08f : 0.5f) * highest * shift;
   }
+  if (!feedback_.empty()) fold_feedback(run, folded);
   const auto outputs = static_cast<size_t>(padded_outputs_);
   folded.scale.assign(outputs, 0.0f);
   folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);

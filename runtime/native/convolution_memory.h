@@ -26,6 +26,8 @@ struct Convolution::Folded {
   std::vector<float> scale;                         // of each output position
   std::vector<float> offsets;                       // (kernel height, kernel width, padded outputs): what lo adds at a tap
   std::vector<float> inner_bias;                    // (padded outputs), all taps inside the picture
+  std::vector<float> group_lo, group_inverse_step, group_highest, group_origin, group_shift;  // see FeedbackQuantizer
+  std::vector<float> coefficients;
   std::vector<uint8_t> memory;
   uint8_t* packed = nullptr;
   int64_t block_bytes = 0;
@@ -39,6 +41,9 @@ struct Convolution::Band {
   std::vector<float> row_offsets;  // (kernel width, padded outputs)
   std::vector<float> bias;         // (1 + border pixels, padded outputs): the first inside, the others from left to right
   std::vector<int16_t> fold_scratch;
+  std::vector<uint16_t> pixels;       // (kFeedbackPixels, channels) that are quantized with error feedback
+  std::vector<float> errors;          // of these
+  std::vector<uint8_t> codes;         // of these
   std::vector<float> carry, offsets;  // of an output channel that is folded
   int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
   int32_t* sums = nullptr;       // of a chunk: (pixels, blocks, planes, kBlock)

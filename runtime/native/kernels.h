@@ -61,6 +61,23 @@ struct Quantizer {
   bool begins_pixel;     // whether they come first in a pixel of codes
 };
 
+constexpr int kFeedbackGroup = 8;   // channels that are rounded together where errors are fed back
+constexpr int kFeedbackPixels = 8;  // pixels that are quantized at a time then
+
+// How channels become codes where those rounded later make good what those before them lost, in steps: the oracle is
+// daq_deploy/numerics/error_feedback.py. What is said of a group stands in the order of rounding.
+struct FeedbackQuantizer {
+  int64_t channels;              // of a pixel, padded to whole groups
+  const int64_t* first_channel;  // of each group
+  const float* lo;               // this and the next four: of each group's channels, twice, for two pixels
+  const float* inverse_step;
+  const float* highest;
+  const float* origin;
+  const float* shift;
+  const float* coefficients;  // of each group: (channels of the groups before it, kFeedbackGroup)
+  bool companded;
+};
+
 // Where the inputs of a row of outputs lie: a segment is one row of the kernel, or one tap where it is dilated.
 struct Accumulation {
   int segments;
@@ -125,6 +142,9 @@ struct Kernels {
   // the elements of a pixel from its first channel on.
   void (*quantize)(const Quantizer&, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count, CodeFormat,
                    uint8_t* codes, int64_t code_stride);
+
+  // The same with error feedback, for kFeedbackPixels pixels (pixels, channels); `errors` is working memory of the same size.
+  void (*quantize_groups)(const FeedbackQuantizer&, const uint16_t* pixels, CodeFormat, float* errors, uint8_t* codes);
 
   // A row of codes for `byte_pairs`: from the pixels d0, d1, d2, d3 that two outputs see, the four runs of `channels` bytes
   // d0 - d2, d1 + d2, d2 - d1 and d3 - d1, differences above kPairZero. Reads two pixels past the last pair, and reads and

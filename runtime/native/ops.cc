@@ -81,6 +81,7 @@ QuantizedConvolution::QuantizedConvolution(const ort::Attributes& attributes, bo
   statistics_ = !planar && attributes.integer("statistics") != 0;
   parameters_.counts_positives = !planar && attributes.integer("positives") != 0;
   parameters_.companded = attributes.integer("companded") != 0;
+  parameters_.feedback_order = attributes.integers("feedback_order");
   parameters_.exact = attributes.integer("exact") != 0;
   mid_rise_ = attributes.integer("mid_rise") != 0;
 }
@@ -88,23 +89,29 @@ QuantizedConvolution::QuantizedConvolution(const ort::Attributes& attributes, bo
 const Convolution& QuantizedConvolution::convolution(const Context& context) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (convolution_ == nullptr) {
-    const Tensor<const int8_t> codes = context.input<int8_t>(3);
-    const Tensor<const float> step = context.input<float>(4), bias = context.input<float>(5);
+    const Tensor<const int8_t> codes = context.input<int8_t>(4);
+    const Tensor<const float> step = context.input<float>(5), bias = context.input<float>(6);
+    const Tensor<const float> feedback = context.input<float>(3);
     check_rank(codes.shape, 4, "weight");
     const int64_t outputs = codes.shape[0];
     if (ort::element_count(step.shape) != outputs || ort::element_count(bias.shape) != outputs) {
       throw Error("weight step and bias must have one value an output channel");
     }
+    const int64_t inputs = sum_of(parameters_.channels);
+    if (!feedback.empty() && ort::element_count(feedback.shape) != inputs * inputs) {
+      throw Error("feedback must have one value for each pair of channels");
+    }
     const ConvolutionWeights weights = {outputs, codes.shape[1], {codes.shape[2], codes.shape[3]}, codes.data, step.data,
                                         mid_rise_, bias.data,
-                                        optional_slope(context, 6, outputs, parameters_.activation)};
+                                        optional_slope(context, 7, outputs, parameters_.activation),
+                                        feedback.empty() ? nullptr : feedback.data};
     convolution_ = std::make_unique<Convolution>(chosen_kernels(), parameters_, weights);
   }
   return *convolution_;
 }
 
 void QuantizedConvolution::compute(const Context& context) {
-  constexpr size_t kFirstSource = 8;
+  constexpr size_t kFirstSource = 9;
   const Convolution& convolution = this->convolution(context);
   const size_t sources = parameters_.channels.size();
   if (context.input_count() != kFirstSource + sources) throw Error("channels and the inputs do not agree");
@@ -132,7 +139,7 @@ void QuantizedConvolution::compute(const Context& context) {
   const int64_t size = parameters_.blocksize;
   const Shape half_shape = {images, height * size, width * size, padded};
   const Shape planar_shape = {images, channels, height * size, width * size};
-  const Tensor<const uint16_t> operand = context.input<uint16_t>(7);
+  const Tensor<const uint16_t> operand = context.input<uint16_t>(8);
   if (parameters_.operand != Operand::none && operand.shape != half_shape) throw Error("the operand has another size");
   float* float_output = parameters_.planar ? context.output<float>(0, planar_shape) : nullptr;
   uint16_t* half_output = parameters_.planar ? nullptr : context.output<uint16_t>(0, half_shape);

@@ -30,13 +30,13 @@ class QuantizedConvolution {
   std::unique_ptr<Convolution> convolution_;  // built at the first run, when the weights are at hand
 };
 
-// daq.native.Conv (lo, step, origin, weight codes, weight step, bias, slope, operand, X...) -> Y, statistics
+// daq.native.Conv (lo, step, origin, feedback, weight codes, weight step, bias, slope, operand, X...) -> Y, statistics
 class ConvOp : public QuantizedConvolution {
  public:
   static constexpr const char* kName = "Conv";
   static constexpr const char* kDomain = kNativeDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat,   ort::kInt8,   ort::kFloat,
-                                                 ort::kFloat, ort::kFloat, ort::kFloat16, ort::kFloat16};
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat,   ort::kInt8,
+                                                 ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat16, ort::kFloat16};
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat16, ort::kDouble};
   static constexpr bool kVariadic = true;
 
@@ -48,8 +48,8 @@ class PlanarConvOp : public QuantizedConvolution {
  public:
   static constexpr const char* kName = "PlanarConv";
   static constexpr const char* kDomain = kNativeDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat,   ort::kInt8,   ort::kFloat,
-                                                 ort::kFloat, ort::kFloat, ort::kFloat16, ort::kFloat16};
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat,   ort::kInt8,
+                                                 ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat16, ort::kFloat16};
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat};
   static constexpr bool kVariadic = true;
 

@@ -5,6 +5,7 @@
 
 #include "tier_finish.h"
 #include "tier_pack.h"
+#include "tier_feedback.h"
 #include "tier_quantize.h"
 
 namespace daq {

@@ -96,7 +96,7 @@ void leave() {
 }  // namespace
 
 extern const Kernels kAmxKernels = {
-    Isa::amx, 32, 2, format, largest_shifted_code, largest_weight, steps, quantize, pair, largest_product,
+    Isa::amx, 32, 2, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
     fold, pack, accumulate, leave, finish, finish_float, accumulate_float, planar_statistics,
 };
 

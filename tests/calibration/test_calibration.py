@@ -249,7 +249,7 @@ def test_the_python_interface_calibrates_by_itself(float_path):
     seen: list[str] = []
     result = quantize(float_path, DaqConfig(), progress=lambda title, share: seen.append(title))
     assert result.model.metadata_props["daq.calibration"]
-    assert list(dict.fromkeys(seen)) == ["Choosing ranges", "Rounding weights"]
+    assert list(dict.fromkeys(seen)) == ["Choosing ranges", "Choosing error feedback", "Rounding weights"]
 
 
 @pytest.mark.parametrize("name", ["edsr", "rcan", "rlfn"])

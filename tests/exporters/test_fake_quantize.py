@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from feedbacks import random_feedback
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from daq_deploy.exporters.fake_quantize import (
     quantize_activation,
 )
 from daq_deploy.models.edsr import EDSR
-from daq_deploy.numerics import ChannelStatistics, channel_range, quantize_weights
+from daq_deploy.numerics import ChannelStatistics, channel_range, quantize_weights, with_feedback
 from daq_deploy.numerics import quantize as oracle_codes
 
 
@@ -80,6 +81,18 @@ def test_companded_levels_are_those_of_the_oracle(
     np.testing.assert_allclose(found.lo[..., 0, 0].numpy(), oracle.lo, rtol=1e-5, atol=1e-5 * oracle.step.max())
     differs = found.codes.numpy() != oracle_codes(values.numpy(), oracle, bits)
     assert differs.mean() < 0.01  # at ties
+
+
+@pytest.mark.parametrize("companded", [False, True])
+def test_fed_back_errors_are_those_of_the_oracle(companded: bool) -> None:
+    values = feature_map(5, (2, 20, 9, 8), True)
+    feedback = random_feedback(np.random.default_rng(1), 20, 0.05)
+    plan = LayerPlan(4, 4, True, "deploy", tail=0.5, companded=companded, feedback=feedback)
+    found = quantize_activation(values, plan)
+    oracle = channel_range(ChannelStatistics.of(values.numpy()), 4, "deploy", True, None, 0.5, companded)
+    expected = oracle_codes(with_feedback(values.numpy(), oracle, 4, feedback), oracle, 4)
+    assert (found.codes.numpy() != expected).mean() < 0.01  # at ties
+    assert (oracle_codes(values.numpy(), oracle, 4) != expected).mean() > 0.02
 
 
 @pytest.mark.parametrize("bits", range(2, 9))

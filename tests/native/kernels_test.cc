@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <numeric>
 #include <random>
 #include <string>
 #include <thread>
@@ -253,6 +254,25 @@ bool test_convolution(const daq::Kernels& kernels) {
   weights.bias = bias.data();
   weights.slope = parameters.activation == Activation::slope ? slope.data() : nullptr;
 
+  // Error feedback: groups are rounded in any order, and move those after them.
+  std::vector<float> feedback;
+  std::vector<int64_t> rank(index(inputs));
+  if (whole(0, 2) == 0) {
+    for (int64_t group = 0; group * daq::kFeedbackGroup < inputs; ++group) parameters.feedback_order.push_back(group);
+    for (size_t i = parameters.feedback_order.size(); i > 1; --i) {
+      std::swap(parameters.feedback_order[i - 1], parameters.feedback_order[index(whole(0, static_cast<int64_t>(i) - 1))]);
+    }
+    for (size_t i = 0; i < parameters.feedback_order.size(); ++i) {
+      const int64_t first = parameters.feedback_order[i] * daq::kFeedbackGroup;
+      for (int64_t c = first; c < std::min(inputs, first + daq::kFeedbackGroup); ++c) rank[index(c)] = static_cast<int64_t>(i);
+    }
+    for (int64_t i = 0; i < inputs * inputs; ++i) {
+      const bool later = rank[index(i / inputs)] > rank[index(i % inputs)];
+      feedback.push_back(later ? static_cast<float>(real(-0.2, 0.2)) : 0.0f);
+    }
+    weights.feedback = feedback.data();
+  }
+
   const bool positive = coin();
   std::vector<float> lo(index(inputs)), step(index(inputs));
   for (int64_t i = 0; i < inputs; ++i) {
@@ -295,15 +315,27 @@ bool test_convolution(const daq::Kernels& kernels) {
 
   // The quantized map: what each channel of each pixel stands for.
   std::vector<double> quantized(index(inputs * size[0] * size[1]));
-  int64_t input = 0;
+  const int64_t area_read = size[0] * size[1];
+  std::vector<double> errors(quantized.size());
+  std::vector<std::pair<size_t, int64_t>> place;  // source and channel there, of each input
   for (size_t s = 0; s < maps.size(); ++s) {
-    for (int64_t c = 0; c < parameters.channels[s]; ++c, ++input) {
-      const double l = lo[index(input)], d = step[index(input)];
-      const std::vector<double> levels = levels_of(parameters.bits[index(input)], origin[index(input)]);
-      for (int64_t p = 0; p < size[0] * size[1]; ++p) {
-        const double value = from_half(maps[s][index(p * run.strides[s] + parameters.first_channel[s] + c)]);
-        quantized[index(input * size[0] * size[1] + p)] = nearest(levels, (value - l) / d) * d + l;
+    for (int64_t c = 0; c < parameters.channels[s]; ++c) place.emplace_back(s, parameters.first_channel[s] + c);
+  }
+  std::vector<int64_t> in_order(index(inputs));
+  std::iota(in_order.begin(), in_order.end(), 0);
+  std::stable_sort(in_order.begin(), in_order.end(), [&](int64_t a, int64_t b) { return rank[index(a)] < rank[index(b)]; });
+  for (const int64_t input : in_order) {
+    const double l = lo[index(input)], d = step[index(input)];
+    const auto [s, c] = place[index(input)];
+    const std::vector<double> levels = levels_of(parameters.bits[index(input)], origin[index(input)]);
+    for (int64_t p = 0; p < area_read; ++p) {
+      double value = from_half(maps[s][index(p * run.strides[s] + c)]);
+      for (int64_t other = 0; other < inputs && !feedback.empty(); ++other) {
+        value += feedback[index(input * inputs + other)] * errors[index(other * area_read + p)];
       }
+      const double level = nearest(levels, (value - l) / d) * d + l;
+      quantized[index(input * area_read + p)] = level;
+      errors[index(input * area_read + p)] = level - value;
     }
   }
   const double products = static_cast<double>(inputs * area);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 
@@ -11,14 +12,17 @@ import onnx.checker
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from feedbacks import random_feedback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
+from daq_deploy.numerics import ErrorFeedback
 from daq_deploy.numerics.ranges import DEPLOY_TAIL
 from daq_deploy.ops import channel_range_function, nearest_level_function
 from daq_deploy.passes.blocks import DaqBlock, find_blocks
 from daq_deploy.passes.graph import convolutions
+from daq_deploy.passes.inline_functions import InlineFunctions
 from daq_deploy.passes.plan import LayerReport
 from daq_deploy.passes.quantize_activations import QuantizeActivations
 from daq_deploy.validation.codes import count_differences, oracle
@@ -39,6 +43,7 @@ def block_model(
     batch: bool,
     channels: int,
     channel_bits: tuple[int, ...] | None = None,
+    feedback: ErrorFeedback | None = None,
 ) -> ir.Model:
     """One convolution behind a DAQ block."""
     model = ir.from_onnx_text(
@@ -49,7 +54,7 @@ def block_model(
     (node,) = convolutions(model.graph)
     companded, tail = rule == "companded", float(DEPLOY_TAIL[bits])
     report = LayerReport("conv", "body", FLOAT_BITS, bits, signed, (1, channels, 1, 1), "", tail, companded)
-    report = replace(report, channel_bits=channel_bits)
+    report = replace(report, channel_bits=channel_bits, error_feedback=feedback is not None, feedback=feedback)
     config = DaqConfig(range_rule="deploy" if companded else rule, range_bits=range_bits, dynamic_batch=batch)
     QuantizeActivations({node: report}, config)(model)
     return model
@@ -160,6 +165,48 @@ def test_channels_of_mixed_bits_are_the_oracles(signed, rule):
     _, wrong = count_differences(block, feature_map, codes, step.reshape(1, -1), oracle(feature_map, block))
     assert wrong == 0
     assert block.companded == (rule == "companded")
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("rule", ["deploy", "companded"])
+@pytest.mark.parametrize("bits", [2, 4, 6])
+def test_fed_back_errors_are_the_oracles(bits, rule, batch, inline):
+    feedback = random_feedback(np.random.default_rng(bits), 21, 0.02)
+    channel_bits = None if bits != 4 else (2, 3, 4, 5, 6, 8, 4) * 3
+    model = block_model(bits, rule, True, None, batch > 1, 21, channel_bits, feedback)
+    if inline:
+        InlineFunctions()(model)
+        model.metadata_props.update(inlined_metadata(bits, rule, channel_bits))
+    (block,) = find_blocks(model)
+    assert block.feedback is not None
+    assert block.feedback.order == feedback.order
+    assert np.array_equal(block.feedback.coefficients, feedback.coefficients)
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in (block.codes, block.step))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    feature_map = random_map((batch, 21, 17, 13), bits, 1, True)
+    _, codes, step = session.run(None, {"x": feature_map})
+    codes = codes.reshape(feature_map.shape)
+    _, wrong = count_differences(block, feature_map, codes, step.reshape(batch, -1), oracle(feature_map, block))
+    assert wrong == 0
+    # A code that is moved by one level without a reason is seen, and so is what it does to those after it.
+    moved = codes.copy()
+    first = feedback.groups[0][0]
+    moved[0, first, 3, 4] = moved[0, first, 2, 2] if moved[0, first, 3, 4] != moved[0, first, 2, 2] else 0
+    _, wrong = count_differences(block, feature_map, moved, step.reshape(batch, -1), oracle(feature_map, block))
+    assert wrong > 0
+
+
+def inlined_metadata(bits: int, rule: str, channel_bits: tuple[int, ...] | None) -> dict[str, str]:
+    """What a file says of how its one layer quantizes."""
+    tail, companded = float(DEPLOY_TAIL[bits]), rule == "companded"
+    layer = LayerReport("conv", "body", FLOAT_BITS, bits, True, (1, 21, 1, 1), "", tail, companded, True, channel_bits)
+    return {
+        "daq.config": DaqConfig(range_rule="deploy").to_json(),
+        "daq.layers": json.dumps([layer.to_dict()]),
+    }
 
 
 @pytest.mark.parametrize("rule", RULES)

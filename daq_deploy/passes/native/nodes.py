@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from daq_deploy.numerics import ErrorFeedback
 from daq_deploy.passes.blocks import DaqBlock
 from daq_deploy.passes.graph import WeightCodes, add_array
 
@@ -192,6 +193,7 @@ class NodeBuilder:
             wanted.ranges.lo,
             wanted.ranges.step,
             wanted.ranges.origin or self._constant("even levels", "", np.empty(0, np.float32)),
+            self._constant((block.quantized, "feedback"), f"{name}.feedback.native", _coefficients(block.feedback)),
             self._constant((node.inputs[1], "codes"), f"{name}.weight.codes.native", weights.codes),
             self._constant((node.inputs[1], "step"), f"{name}.weight.step.native", weights.step),
             self._constant((node, "bias"), f"{name}.bias.native", convolution.bias),
@@ -203,6 +205,7 @@ class NodeBuilder:
         own: dict[str, Attribute] = {
             "bits": _bits(block),
             "companded": int(block.companded),
+            "feedback_order": list(block.feedback.order) if block.feedback is not None else [0],
             "mid_rise": int(weights.mid_rise),
             "blocksize": epilogue.blocksize,
             "mode": epilogue.mode,
@@ -234,6 +237,10 @@ class NodeBuilder:
         node = ir.node(kind, inputs, attributes, domain=NATIVE_DOMAIN, num_outputs=outputs, name=name)
         self._graph.insert_before(before, node)
         return node
+
+
+def _coefficients(feedback: ErrorFeedback | None) -> npt.NDArray[np.float32]:
+    return np.empty(0, np.float32) if feedback is None else feedback.coefficients.astype(np.float32)
 
 
 def replace_output(old: ir.Value, new: ir.Value) -> None:

@@ -41,11 +41,12 @@ from daq_deploy.numerics.companding import (
     nearest_level,
     position_of,
 )
+from daq_deploy.numerics.error_feedback import GROUP
 from daq_deploy.runtime.library import library_path, load_library
 
 Array = np.ndarray
 Attributes = dict[str, Any]
-CONSTANTS = ("codes", "weight", "weight_step", "bias", "slope")
+CONSTANTS = ("feedback", "codes", "weight", "weight_step", "bias", "slope")
 ACTIVATIONS = ("none", "relu", "slope", "sigmoid", "tanh")
 HALF = 2.0**-11
 """Relative error of a value rounded to half precision."""
@@ -162,7 +163,8 @@ def conv(generator: np.random.Generator) -> None:
         attributes |= {"statistics": int(generator.integers(2)), "positives": int(generator.integers(2))}
     companded = generator.random() < 0.3
     attributes["companded"] = int(companded)
-    ranges = (images if generator.random() < 0.5 else 1, inputs)
+    fed_back = generator.random() < 0.3
+    ranges = (images if generator.random() < 0.5 and not fed_back else 1, inputs)
     step = (10.0 ** generator.uniform(-3, 1, ranges)).astype(np.float32)
     lo = (step * generator.uniform(-20, 3, ranges)).astype(np.float32)
     origin = origins(generator, np.broadcast_to(bits, inputs), ranges[0], companded)
@@ -173,7 +175,22 @@ def conv(generator: np.random.Generator) -> None:
         levels = position_of(position - nearest_level(np.maximum(centre, 0))) + centre
         position = np.where(centre < 0, position, levels)
         last = highest_position(bits, origin).max(axis=0).reshape(1, -1, 1, 1)
-    values = lo[:, :, None, None] + (position + generator.uniform(-0.4, 0.4, position.shape)) * step[:, :, None, None]
+    rest = generator.uniform(-0.4, 0.4, position.shape)
+    values = lo[:, :, None, None] + (position + rest) * step[:, :, None, None]
+    feedback = np.zeros(0, np.float32)
+    attributes["feedback_order"] = [0]
+    if fed_back:
+        attributes["feedback_order"], feedback = feedback_for(generator, step)
+        levels = np.clip(
+            position,
+            0,
+            highest_position(
+                np.broadcast_to(bits, inputs),
+                np.broadcast_to(origin, step.shape) if companded else np.full_like(step, EVEN),
+            )[:, :, None, None],
+        )
+        lost = (levels - position - rest) * step[:, :, None, None]
+        values -= np.einsum("oi,nihw->nohw", feedback, lost)
     maps = {}
     for index, (first, count) in enumerate(zip(firsts, counts, strict=True)):
         start = sum(counts[:index])
@@ -183,13 +200,13 @@ def conv(generator: np.random.Generator) -> None:
     low = int(generator.choice([-2, -8, -128]))
     codes = generator.integers(low, -low, (outputs, inputs, *kernel)).astype(np.int8)
     arrays = {
-        "lo": lo, "step": step, "origin": origin, "codes": codes,
+        "lo": lo, "step": step, "origin": origin, "feedback": feedback, "codes": codes,
         "weight_step": generator.uniform(0.001, 0.05, outputs).astype(np.float32),
         "bias": (generator.normal(size=outputs) * generator.choice([0, 10])).astype(np.float32),
         "slope": slope_for(generator, activation, outputs),
     }  # fmt: skip
     given = [arrays[name] for name in ("codes", "weight_step", "bias")]
-    sums = quantized_sum(attributes, (lo, step, origin), *given, *maps.values())
+    sums = quantized_sum(attributes, (lo, step, origin, feedback), *given, *maps.values())
     arrays["operand"] = np.zeros(0, np.float16)
     if operand_kind != "none":
         arrays["operand"] = to_map(generator.normal(size=sums.shape) * 2)
@@ -213,6 +230,16 @@ def conv(generator: np.random.Generator) -> None:
         check_close(found[0], expected, error, "the planar map")
     else:
         check_map(found[0], expected, error, found[1], attributes["statistics"], attributes["positives"])
+
+
+def feedback_for(generator: np.random.Generator, step: Array) -> tuple[list[int], Array]:
+    """An order of rounding, and coefficients (C, C) that move channels by fractions of their steps."""
+    channels = step.shape[1]
+    order = generator.permutation(-(-channels // GROUP))
+    rank = np.argsort(order)[np.arange(channels) // GROUP]
+    coefficients = generator.normal(size=(channels, channels)) * 0.2 / np.sqrt(channels)
+    coefficients *= step[0][:, None] / step[0][None, :] * (rank[:, None] > rank[None, :])
+    return order.tolist(), coefficients.astype(np.float16).astype(np.float32)
 
 
 def origins(generator: np.random.Generator, bits: Array, images: int, companded: bool) -> Array:
@@ -270,11 +297,11 @@ def codes_of_real_maps(generator: np.random.Generator) -> None:
     copy: Attributes = {
         "bits": [bits], "first_channel": [0], "channels": [channels], "mid_rise": 0, "strides": [1, 1], "pads": [0] * 4,
         "dilations": [1, 1], "activation": "none", "operand": "none", "operand_first": 0, "blocksize": 1, "mode": "CRD",
-        "exact": int(generator.integers(2)), "companded": int(companded),
+        "exact": int(generator.integers(2)), "companded": int(companded), "feedback_order": [0],
     }  # fmt: skip
     (found,) = run(
-        "PlanarConv", copy, 1, lo=truth.lo, step=truth.step, origin=origin, codes=eye, weight_step=nothing + 1, bias=nothing,
-        slope=np.zeros(0, np.float32), operand=np.zeros(0, np.float16), X=native,
+        "PlanarConv", copy, 1, lo=truth.lo, step=truth.step, origin=origin, feedback=nothing[:0], codes=eye,
+        weight_step=nothing + 1, bias=nothing, slope=np.zeros(0, np.float32), operand=np.zeros(0, np.float16), X=native,
     )  # fmt: skip
     codes = quantize(stored, truth, bits)
     steps = truth.step[:, :, None, None].astype(np.float64)
@@ -389,7 +416,9 @@ def broken_pictures(generator: np.random.Generator) -> None:
         "dilations": [1, 1], "activation": "none", "operand": "none", "operand_first": 0, "blocksize": 1, "mode": "CRD",
         "exact": 0, "companded": attributes["companded"],
     }  # fmt: skip
+    copy["feedback_order"], feedback = feedback_for(generator, np.ones((1, channels)))
     arrays = {
+        "feedback": feedback[: channels if generator.integers(2) else 0],
         "codes": generator.integers(-8, 8, (7, channels, 3, 3)).astype(np.int8),
         "weight_step": np.ones(7, np.float32), "bias": np.zeros(7, np.float32), "slope": np.zeros(0, np.float32),
         "operand": np.zeros(0, np.float16),

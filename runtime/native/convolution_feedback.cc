@@ -1,0 +1,82 @@
+// Error feedback: what a group of channels lost is made good by those rounded after it.
+
+#include <algorithm>
+#include <cstring>
+
+#include "convolution_memory.h"
+
+namespace daq {
+
+// The quantizer's constants in the order of rounding, and coefficients in steps of the channels.
+void Convolution::fold_feedback(const ConvolutionRun& run, Folded& folded) const {
+  const size_t size = first_of_group_.size() * 2 * kFeedbackGroup;
+  const auto gather = [&](const std::vector<float>& of_positions, std::vector<float>& of_groups) {
+    of_groups.assign(size, 0.0f);
+    for (size_t i = 0; i < size; ++i) {
+      const int64_t channel = first_of_group_[i / (2 * kFeedbackGroup)] + static_cast<int64_t>(i) % kFeedbackGroup;
+      if (channel < inputs_) of_groups[i] = of_positions[static_cast<size_t>(input_position_[static_cast<size_t>(channel)])];
+    }
+  };
+  gather(folded.lo, folded.group_lo);
+  gather(folded.inverse_step, folded.group_inverse_step);
+  gather(folded.highest, folded.group_highest);
+  gather(folded.origin, folded.group_origin);
+  gather(folded.shift, folded.group_shift);
+  folded.coefficients.clear();
+  for (size_t group = 0; group < first_of_group_.size(); ++group) {
+    for (size_t before = 0; before < group * kFeedbackGroup; ++before) {
+      const int64_t source = first_of_group_[before / kFeedbackGroup] + static_cast<int64_t>(before) % kFeedbackGroup;
+      for (int64_t i = 0; i < kFeedbackGroup; ++i) {
+        const int64_t target = first_of_group_[group] + i;
+        const bool padding = source >= inputs_ || target >= inputs_;
+        folded.coefficients.push_back(
+            padding ? 0.0f : feedback_[static_cast<size_t>(target * inputs_ + source)] * run.step[source] / run.step[target]);
+      }
+    }
+  }
+}
+
+void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x,
+                                         int64_t count, uint8_t* codes, Band& band) const {
+  const int64_t channels = static_cast<int64_t>(first_of_group_.size()) * kFeedbackGroup;
+  const FeedbackQuantizer quantizer = {channels,
+                                       first_of_group_.data(),
+                                       folded.group_lo.data(),
+                                       folded.group_inverse_step.data(),
+                                       folded.group_highest.data(),
+                                       folded.group_origin.data(),
+                                       folded.group_shift.data(),
+                                       folded.coefficients.data(),
+                                       parameters_.companded};
+  const auto size = static_cast<size_t>(channels * kFeedbackPixels);
+  band.pixels.resize(size);
+  band.errors.resize(size);
+  band.codes.resize(size * static_cast<size_t>(code_bytes_));
+  // Calls `copy` for each pixel of a run and each source: pixel of the run, source, its channels' first input.
+  const auto for_sources = [&](int64_t pixels, auto copy) {
+    for (int64_t p = 0; p < pixels; ++p) {
+      int64_t input = 0;
+      for (size_t source = 0; source < run.sources.size(); ++source) {
+        copy(p, source, input);
+        input += parameters_.channels[source];
+      }
+    }
+  };
+  for (int64_t done = 0; done < count; done += kFeedbackPixels) {
+    const int64_t pixels = std::min<int64_t>(kFeedbackPixels, count - done);
+    for_sources(pixels, [&](int64_t p, size_t source, int64_t input) {
+      const uint16_t* from = run.sources[source] + (row * run.width + x + done + p) * run.strides[source];
+      std::memcpy(band.pixels.data() + p * channels + input, from + parameters_.first_channel[source],
+                  static_cast<size_t>(parameters_.channels[source]) * sizeof(uint16_t));
+    });
+    kernels_.quantize_groups(quantizer, band.pixels.data(), format_, band.errors.data(), band.codes.data());
+    for_sources(pixels, [&](int64_t p, size_t source, int64_t input) {
+      const int64_t position = input_position_[static_cast<size_t>(input)];
+      std::memcpy(codes + ((done + p) * padded_inputs_ + position) * code_bytes_,
+                  band.codes.data() + (p * channels + input) * code_bytes_,
+                  static_cast<size_t>(parameters_.channels[source] * code_bytes_));
+    });
+  }
+}
+
+}  // namespace daq

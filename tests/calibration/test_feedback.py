@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import PAD, edsr, network
+
+from daq_deploy.calibration import Calibration, choose_feedback, choose_tails, synthetic_mosaics
+from daq_deploy.calibration.adjoint import output_gradients
+from daq_deploy.calibration.feedback import feedback_of
+from daq_deploy.calibration.sensitivity import OutputSensitivity
+from daq_deploy.config import DaqConfig
+from daq_deploy.numerics import with_feedback
+from daq_deploy.numerics.activations import dequantize, quantize
+from daq_deploy.numerics.error_feedback import GROUP
+from daq_deploy.numerics.ranges import channel_range
+from daq_deploy.numerics.statistics import ChannelStatistics
+from daq_deploy.passes.graph import convolutions
+from daq_deploy.passes.plan import plan_layers
+from daq_deploy.runtime.executor import OrtNodeExecutor
+
+BODIES = {
+    "residual": edsr(),
+    "ops": network(
+        f"""a = Conv<pads = [1, 0, 1, 1], strides = [2, 1]>(x, a_weight, a_bias) p = PRelu(a, slope)
+        b = Conv<pads = [2, 2, 2, 2], dilations = [2, 2]>(p, b_weight) s = Sigmoid(b) m = Mul(p, s) d = Div(m, two)
+        left, right = Split<axis = 1, num_outputs = 2>(d) c = Concat<axis = 1>(right, left, p) t = Tanh(c)
+        u = Sub(t, c) moved = Transpose<perm = [0, 1, 3, 2]>(u) back = Transpose<perm = [0, 1, 3, 2]>(moved)
+        e = Conv{PAD}(back, e_weight) l = LeakyRelu<alpha = 0.1>(e)
+        g = Conv<group = 2, pads = [1, 1, 1, 1]>(l, g_weight) bias = Add(g, shift)
+        y = DepthToSpace<blocksize = 2, mode = "DCR">(bias)""",
+        a_weight=(6, 3, 3, 2), a_bias=(6,), slope=(6, 1, 1), b_weight=(6, 6, 3, 3), two=np.float32(2),
+        e_weight=(8, 12, 3, 3), g_weight=(12, 4, 3, 3), shift=(12, 1, 1),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_gradients_tell_what_small_errors_do_to_the_output(name):
+    graph = ir.from_proto(BODIES[name]).graph
+    execute = OrtNodeExecutor(21, threads=1)
+    generator = np.random.default_rng(0)
+    sensitivity = OutputSensitivity(graph, generator.normal(size=(2, 3, 9, 8)).astype(np.float32), execute)
+    readers = convolutions(graph)
+    found = output_gradients(graph, sensitivity.values, execute, readers, seed=3)
+    assert set(found) == set(readers)
+    output = sensitivity.value(graph.outputs[0])
+    signs = np.random.default_rng(3).integers(0, 2, output.shape) * 2 - 1
+    for node, gradient in found.items():
+        values = sensitivity.value(node.inputs[0])
+        error = generator.normal(size=values.shape).astype(np.float32) * np.float32(1e-2)
+        changed = [outputs_with(sensitivity, graph, node, values + sign * error, execute) for sign in (1, -1)]
+        told = float((gradient.astype(np.float64) * error).sum())
+        true = float((signs * (changed[0] - changed[1]).astype(np.float64)).sum()) / 2
+        size = float(np.linalg.norm(gradient) * np.linalg.norm(error))
+        assert abs(told - true) <= 0.02 * size, node.name
+
+
+def outputs_with(sensitivity, graph, changed_node, feature_map, execute) -> np.ndarray:
+    """The output where one node reads another map."""
+    values = dict(sensitivity.values)
+    for node in graph:
+        inputs = [None if value is None else values[value] for value in node.inputs]
+        if node is changed_node:
+            inputs[0] = feature_map
+        values.update(zip(node.outputs, execute(node, inputs), strict=True))
+    return values[graph.outputs[0]]
+
+
+def test_a_branch_that_nothing_is_carried_through_counts_as_constant():
+    weights = {"a_weight": (4, 3, 3, 3), "b_weight": (3, 4, 3, 3), "c_weight": (3, 4, 3, 3)}
+    body = f"""a = Conv{PAD}(x, a_weight) largest = MaxPool<kernel_shape = [1, 1]>(a) b = Conv{PAD}(largest, b_weight)
+        c = Conv{PAD}(a, c_weight)"""
+    both, alone = (
+        ir.from_proto(network(f"{body} {last}", **weights)).graph for last in ("y = Add(c, b)", "y = Identity(c)")
+    )
+    execute = OrtNodeExecutor(21, threads=1)
+    found = []
+    for graph in (both, alone):
+        sensitivity = OutputSensitivity(graph, np.ones((1, 3, 4, 4), np.float32), execute)
+        first = convolutions(graph)[0]
+        found.append(output_gradients(graph, sensitivity.values, execute, [first])[first])
+    assert np.any(found[0])
+    assert np.array_equal(*found)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 999), channels=st.integers(GROUP + 1, 40), bits=st.integers(2, 6))
+def test_feedback_lowers_what_errors_cost(seed, channels, bits):
+    generator = np.random.default_rng(seed)
+    mixed = generator.normal(size=(channels, channels)) * np.exp(-np.arange(channels) / 6)
+    cost = mixed @ mixed.T
+    spread = 10 ** generator.uniform(-1, 1, channels)
+    feature_map = (generator.normal(size=(1, channels, 24, 24)) * spread[:, None, None]).astype(np.float32)
+    levels = channel_range(ChannelStatistics.of(feature_map), bits, "deploy", True, None, 0.9)
+    feedback = feedback_of(cost, spread)
+    assert sorted(feedback.order) == list(range(-(-channels // GROUP)))
+
+    def costs(values: np.ndarray) -> float:
+        error = (dequantize(quantize(values, levels, bits), levels) - feature_map).reshape(channels, -1)
+        return float((error * (cost @ error)).sum())
+
+    assert costs(with_feedback(feature_map, levels, bits, feedback)) < costs(feature_map)
+
+
+def test_channels_that_no_error_reaches_get_no_feedback():
+    feedback = feedback_of(np.zeros((20, 20)), np.zeros(20))
+    assert not feedback.coefficients.any()
+    assert np.isfinite(feedback_of(np.eye(20), np.zeros(20)).coefficients).all()
+
+
+def wide_network() -> onnx.ModelProto:
+    """Maps of more channels than a group, the last of which is read by a 1x1 convolution."""
+    return network(
+        f"""head = Conv{PAD}(x, head_weight) r = Relu(head) b = Conv{PAD}(r, b_weight) s = Add(b, head)
+        c = Conv(s, c_weight) y = Conv{PAD}(c, tail_weight)""",
+        head_weight=(24, 3, 3, 3), b_weight=(24, 24, 3, 3), c_weight=(6, 24, 1, 1), tail_weight=(3, 6, 3, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_feedback_is_chosen_below_eight_bits_and_brings_the_output_nearer(bits):
+    config = replace(DaqConfig.of_profile("deploy", bits), edges=("head", "tail"))
+    graph = ir.from_proto(wide_network()).graph
+    execute = OrtNodeExecutor(21, threads=1)
+    calibration = Calibration(synthetic_mosaics()[:1, :, :32, :32], execute)
+    plan = choose_tails(graph, plan_layers(graph, config), config, calibration)
+    chosen = choose_feedback(graph, plan, config, calibration)
+    fed_back = {layer.name for layer in chosen.values() if layer.error_feedback}
+    assert fed_back == (set() if bits == 8 else {"c"})
+    assert all((layer.feedback is not None) == layer.error_feedback for layer in chosen.values())
+    assert {node: replace(layer, error_feedback=False, feedback=None) for node, layer in chosen.items()} == plan
