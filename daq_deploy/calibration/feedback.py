@@ -55,7 +55,7 @@ def choose_feedback(
     multiplications = sum(_multiplications(sensitivity, node) for node in plan)
     chosen = dict(plan)
     candidates: list[_Candidate] = []
-    errors = 0.0
+    errors: Float64Array = np.zeros(len(calibration.images[:PICTURES]))
     for feature_map, nodes in readers.items():
         felt = [[draw[node] for node in nodes if node in draw] for draw in draws]
         if not felt[0]:
@@ -71,7 +71,8 @@ def choose_feedback(
         added = values.shape[1] * values.size / 2 / multiplications
         candidates.append(_Candidate(nodes, feedback, before - after, added))
     for candidate in candidates:
-        if candidate.saved > errors * candidate.added * SLOWNESS:
+        # Of each picture by itself: on one that makes maps explode all errors are larger.
+        if np.mean(candidate.saved / (errors + TINY)) > candidate.added * SLOWNESS:
             for node in candidate.nodes:
                 chosen[node] = replace(plan[node], error_feedback=True, feedback=candidate.feedback)
     return chosen
@@ -82,16 +83,16 @@ class _Candidate:
     nodes: Sequence[ir.Node]
     """Those that read a map."""
     feedback: ErrorFeedback
-    saved: float
-    """What it takes off the output's error."""
+    saved: Float64Array
+    """What it takes off the output's error on each picture."""
     added: float
     """What it adds to the network's multiplications, as a fraction of them."""
 
 
-def _cost_of(error: npt.NDArray[np.float32], cost: Float64Array) -> float:
-    """Return what errors of a feature map (N, C, H, W) cost."""
-    rows = error.transpose(1, 0, 2, 3).reshape(error.shape[1], -1)
-    return float(np.sum(rows.astype(np.float64) * (cost @ rows)))
+def _cost_of(error: npt.NDArray[np.float32], cost: Float64Array) -> Float64Array:
+    """Return what errors of a feature map (N, C, H, W) cost on each picture (N,)."""
+    rows = error.reshape(*error.shape[:2], -1).astype(np.float64)
+    return np.asarray(np.sum(rows * (cost @ rows), axis=(1, 2)), dtype=np.float64)
 
 
 def feedback_of(cost: Float64Array, spread: Float64Array) -> ErrorFeedback:
