@@ -135,6 +135,19 @@ def grouped() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def wide() -> onnx.ModelProto:
+    """More channels than are rounded together: a residual block, a dense layer by Concat, a 1x1 convolution, an upsampler."""
+    return network(
+        f"""head = Conv{PAD}(x, head_weight)
+        a = Conv{PAD}(head, a_weight) r = Relu(a) b = Conv{PAD}(r, b_weight) s = Add(head, b)
+        d = Conv{PAD}(s, d_weight) l = LeakyRelu<alpha = 0.2>(d) cat = Concat<axis = 1>(s, l) one = Conv(cat, one_weight)
+        up = Conv{PAD}(one, up_weight) shuffled = DepthToSpace<blocksize = 2, mode = "CRD">(up)
+        y = Conv{PAD}(shuffled, tail_weight)""",
+        head_weight=(20, 3, 3, 3), a_weight=(18, 20, 3, 3), b_weight=(20, 18, 3, 3), d_weight=(9, 20, 3, 3),
+        one_weight=(17, 29, 1, 1), up_weight=(48, 17, 3, 3), tail_weight=(3, 12, 3, 3),
+    )  # fmt: skip
+
+
 def with_outliers(model: onnx.ModelProto, layer: str, feeder: str) -> onnx.ModelProto:
     """Spoil one layer for coarse steps, and no other.
 
@@ -178,5 +191,5 @@ def run(model: onnx.ModelProto | bytes, image: np.ndarray, level: str = "ENABLE_
 
 __all__ = [
     "NETWORKS", "PAD", "edsr", "esrgan", "fsrcnn", "grouped", "network", "picture", "rcan", "rlfn", "run",
-    "with_outliers",
+    "wide", "with_outliers",
 ]  # fmt: skip

@@ -14,7 +14,8 @@ import onnx
 import onnx.helper
 import onnx_ir as ir
 import pytest
-from networks import edsr, fsrcnn, grouped, picture, rlfn
+from feedbacks import fed_back
+from networks import PAD, edsr, fsrcnn, grouped, network, picture, rlfn
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.errors import ModelError
@@ -47,6 +48,20 @@ def daq_edsr() -> bytes:
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "library_path", lambda: None)
+
+
+@needs_library
+@pytest.mark.parametrize("levels", ["even", "companded"])
+def test_fed_back_errors_are_the_same_in_native_kernels(levels):
+    proto = network(
+        f"head = Conv{PAD}(x, head_weight) r = Relu(head) y = Conv{PAD}(r, tail_weight)",
+        head_weight=(20, 3, 3, 3), tail_weight=(16, 20, 3, 3),
+    )  # fmt: skip
+    config = replace(NEAREST, weight_bits=8, levels=levels, edges=("head",))
+    data, image = data_of(fed_back(proto, config)), picture(40, 30)
+    native, portable = (Session(data, threads=1, native=native).run(image) for native in (True, False))
+    without = Session(data_of(daq(proto, config)), threads=1, native=False).run(image)
+    assert psnr(native, portable) > psnr(without, portable) + 10  # ties move what is rounded after them
 
 
 @needs_library
