@@ -52,6 +52,15 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
   band.pixels.resize(size);
   band.errors.resize(size);
   band.codes.resize(size * static_cast<size_t>(code_bytes_));
+  const int64_t code_stride = padded_inputs_ * code_bytes_;
+  int64_t done = 0;
+  if (run.sources.size() == 1 && inputs_ == channels && parameters_.first_channel[0] == 0) {  // whole groups, where they are
+    const uint16_t* source = run.sources[0] + (row * run.width + x) * run.strides[0];
+    for (; done + kFeedbackPixels <= count; done += kFeedbackPixels) {
+      kernels_.quantize_groups(quantizer, source + done * run.strides[0], run.strides[0], format_, band.errors.data(),
+                               codes + done * code_stride, code_stride);
+    }
+  }
   // Calls `copy` for each pixel of a run and each source: pixel of the run, source, its channels' first input.
   const auto for_sources = [&](int64_t pixels, auto copy) {
     for (int64_t p = 0; p < pixels; ++p) {
@@ -62,17 +71,18 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
       }
     }
   };
-  for (int64_t done = 0; done < count; done += kFeedbackPixels) {
+  for (; done < count; done += kFeedbackPixels) {
     const int64_t pixels = std::min<int64_t>(kFeedbackPixels, count - done);
     for_sources(pixels, [&](int64_t p, size_t source, int64_t input) {
       const uint16_t* from = run.sources[source] + (row * run.width + x + done + p) * run.strides[source];
       std::memcpy(band.pixels.data() + p * channels + input, from + parameters_.first_channel[source],
                   static_cast<size_t>(parameters_.channels[source]) * sizeof(uint16_t));
     });
-    kernels_.quantize_groups(quantizer, band.pixels.data(), format_, band.errors.data(), band.codes.data());
+    kernels_.quantize_groups(quantizer, band.pixels.data(), channels, format_, band.errors.data(), band.codes.data(),
+                             channels * code_bytes_);
     for_sources(pixels, [&](int64_t p, size_t source, int64_t input) {
       const int64_t position = input_position_[static_cast<size_t>(input)];
-      std::memcpy(codes + ((done + p) * padded_inputs_ + position) * code_bytes_,
+      std::memcpy(codes + (done + p) * code_stride + position * code_bytes_,
                   band.codes.data() + (p * channels + input) * code_bytes_,
                   static_cast<size_t>(parameters_.channels[source] * code_bytes_));
     });

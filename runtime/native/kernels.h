@@ -143,8 +143,10 @@ struct Kernels {
   void (*quantize)(const Quantizer&, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count, CodeFormat,
                    uint8_t* codes, int64_t code_stride);
 
-  // The same with error feedback, for kFeedbackPixels pixels (pixels, channels); `errors` is working memory of the same size.
-  void (*quantize_groups)(const FeedbackQuantizer&, const uint16_t* pixels, CodeFormat, float* errors, uint8_t* codes);
+  // The same with error feedback, for kFeedbackPixels pixels, from which whole groups are read and written; `errors`
+  // (pixels, channels) is working memory.
+  void (*quantize_groups)(const FeedbackQuantizer&, const uint16_t* pixels, int64_t stride, CodeFormat, float* errors,
+                          uint8_t* codes, int64_t code_stride);
 
   // A row of codes for `byte_pairs`: from the pixels d0, d1, d2, d3 that two outputs see, the four runs of `channels` bytes
   // d0 - d2, d1 + d2, d2 - d1 and d3 - d1, differences above kPairZero. Reads two pixels past the last pair, and reads and

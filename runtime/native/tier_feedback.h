@@ -11,15 +11,27 @@ namespace {  // one copy a tier
 
 static_assert(kFeedbackGroup * 2 == kLanes, "a group of two pixels fills the lanes");
 
-// The channels of a group.
+// The channels of a group; those of two pixels fill the lanes. Nothing is put together by way of memory: what is stored in two
+// pieces is slow to load as one.
 #if defined(__AVX2__)
-struct Group {
-  __m256 value;
-};
-inline Group group_load(const float* p) { return {_mm256_loadu_ps(p)}; }
-inline void group_store(float* p, const Group& a) { _mm256_storeu_ps(p, a.value); }
-inline void group_add_product(Group& sum, const Group& a, float b) {
-  sum.value = _mm256_fmadd_ps(a.value, _mm256_set1_ps(b), sum.value);
+using Group = __m256;
+inline Group group_load(const float* p) { return _mm256_loadu_ps(p); }
+inline void group_store(float* p, Group a) { _mm256_storeu_ps(p, a); }
+inline Group group_of(float x) { return _mm256_set1_ps(x); }
+inline Group group_fma(Group a, Group b, Group c) { return _mm256_fmadd_ps(a, b, c); }
+#if defined(__AVX512F__)
+inline Lanes lanes_of(Group first, Group second) {
+  return {{_mm512_insertf32x8(_mm512_castps256_ps512(first), second, 1)}};
+}
+inline Group first_group(const Lanes& a) { return _mm512_castps512_ps256(a.part[0]); }
+inline Group second_group(const Lanes& a) { return _mm512_extractf32x8_ps(a.part[0], 1); }
+#else
+inline Lanes lanes_of(Group first, Group second) { return {{first, second}}; }
+inline Group first_group(const Lanes& a) { return a.part[0]; }
+inline Group second_group(const Lanes& a) { return a.part[1]; }
+#endif
+inline Group group_load_half(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 #else
 struct Group {
@@ -30,43 +42,45 @@ inline void group_store(float* p, const Group& a) {
   part_store(p, a.low);
   part_store(p + 4, a.high);
 }
-inline void group_add_product(Group& sum, const Group& a, float b) {
-  sum.low += a.low * part_set(b);
-  sum.high += a.high * part_set(b);
+inline Group group_of(float x) { return {part_set(x), part_set(x)}; }
+inline Group group_fma(const Group& a, const Group& b, const Group& c) {
+  return {part_fma(a.low, b.low, c.low), part_fma(a.high, b.high, c.high)};
 }
+inline Lanes lanes_of(const Group& first, const Group& second) {
+  return {{first.low, first.high, second.low, second.high}};
+}
+inline Group first_group(const Lanes& a) { return {a.part[0], a.part[1]}; }
+inline Group second_group(const Lanes& a) { return {a.part[2], a.part[3]}; }
+inline Group group_load_half(const uint16_t* p) { return {part_load_half(p), part_load_half(p + 4)}; }
 #endif
 
 template <bool kCompanded, bool kWords>
-void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixels, float* errors, uint8_t* codes) {
+void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixels, int64_t stride, float* errors,
+                        uint8_t* codes, int64_t code_stride) {
   constexpr int kSize = kWords ? 2 : 1;
-  const int64_t stride = quantizer.channels;
+  const int64_t channels = quantizer.channels;
   const float* coefficients = quantizer.coefficients;
-  for (int64_t step = 0; step < quantizer.channels / kFeedbackGroup; ++step) {
+  for (int64_t step = 0; step < channels / kFeedbackGroup; ++step) {
     const int64_t before = step * kFeedbackGroup, first = quantizer.first_channel[step], constants = step * kLanes;
     Group sums[kFeedbackPixels];
-    const float nothing[kFeedbackGroup] = {};
-    for (Group& sum : sums) sum = group_load(nothing);
+    for (Group& sum : sums) sum = group_of(0.0f);
     for (int64_t k = 0; k < before; ++k, coefficients += kFeedbackGroup) {
       const Group column = group_load(coefficients);
-      for (int p = 0; p < kFeedbackPixels; ++p) group_add_product(sums[p], column, errors[p * stride + k]);
+      for (int p = 0; p < kFeedbackPixels; ++p) sums[p] = group_fma(column, group_of(errors[p * channels + k]), sums[p]);
     }
     const Lanes lo = lanes_load(quantizer.lo + constants), inverse_step = lanes_load(quantizer.inverse_step + constants);
     const Lanes highest = lanes_load(quantizer.highest + constants), shift = lanes_load(quantizer.shift + constants);
     const Lanes origin = lanes_load(quantizer.origin + constants);
     for (int p = 0; p < kFeedbackPixels; p += 2) {
-      uint16_t halves[kLanes];
-      float moves[kLanes], lost[kLanes];
-      std::memcpy(halves, pixels + p * stride + first, sizeof(halves) / 2);
-      std::memcpy(halves + kFeedbackGroup, pixels + (p + 1) * stride + first, sizeof(halves) / 2);
-      group_store(moves, sums[p]);
-      group_store(moves + kFeedbackGroup, sums[p + 1]);
-      const Lanes moved = (lanes_load_half(halves) - lo) * inverse_step + lanes_load(moves);
+      const uint16_t* source = pixels + p * stride + first;
+      const Lanes values = lanes_of(group_load_half(source), group_load_half(source + stride));
+      const Lanes moved = (values - lo) * inverse_step + lanes_of(sums[p], sums[p + 1]);
       Lanes level = lanes_min(lanes_max(moved, lanes_set(0.0f)), highest);  // NaN goes to zero, as in QuantizeLinear
       if constexpr (kCompanded) level = nearest_level(level, origin);
       level = lanes_round(level);
-      lanes_store(lost, level - moved);
-      std::memcpy(errors + p * stride + before, lost, sizeof(lost) / 2);
-      std::memcpy(errors + (p + 1) * stride + before, lost + kFeedbackGroup, sizeof(lost) / 2);
+      const Lanes lost = level - moved;
+      group_store(errors + p * channels + before, first_group(lost));
+      group_store(errors + (p + 1) * channels + before, second_group(lost));
       uint8_t whole[kLanes * kSize];
       if constexpr (kWords) {
         int16_t words[kLanes];
@@ -75,18 +89,18 @@ void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixe
       } else {
         lanes_store_bytes(whole, level * shift);
       }
-      std::memcpy(codes + (p * stride + first) * kSize, whole, sizeof(whole) / 2);
-      std::memcpy(codes + ((p + 1) * stride + first) * kSize, whole + kFeedbackGroup * kSize, sizeof(whole) / 2);
+      std::memcpy(codes + p * code_stride + first * kSize, whole, sizeof(whole) / 2);
+      std::memcpy(codes + (p + 1) * code_stride + first * kSize, whole + kFeedbackGroup * kSize, sizeof(whole) / 2);
     }
   }
 }
 
-void quantize_groups(const FeedbackQuantizer& quantizer, const uint16_t* pixels, CodeFormat format, float* errors,
-                     uint8_t* codes) {
+void quantize_groups(const FeedbackQuantizer& quantizer, const uint16_t* pixels, int64_t stride, CodeFormat format,
+                     float* errors, uint8_t* codes, int64_t code_stride) {
   auto* run = is_words(format)
                   ? (quantizer.companded ? quantize_groups_as<true, true> : quantize_groups_as<false, true>)
                   : (quantizer.companded ? quantize_groups_as<true, false> : quantize_groups_as<false, false>);
-  run(quantizer, pixels, errors, codes);
+  run(quantizer, pixels, stride, errors, codes, code_stride);
 }
 
 }  // namespace
