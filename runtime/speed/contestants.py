@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from daq_deploy.api import quantize
 from daq_deploy.config import DaqConfig
 from daq_deploy.model_file import model_bytes
 from daq_deploy.passes.freeze_ranges import FreezeRanges
-from daq_deploy.quantization import quantize
 from daq_deploy.runtime.configurations import Network
 from daq_deploy.runtime.shared_ranges import RangeMeter, Window
 from daq_deploy.runtime.static_int8 import quantize_static_int8
@@ -78,8 +78,7 @@ def contestants(tiers: Sequence[str]) -> tuple[Contestant, ...]:
 def write_files(network: Network, folder: Path) -> dict[str, Path]:
     """Write the files that the contestants run, float.onnx, int8.onnx, daq.onnx and frozen.onnx, and return them by name.
 
-    Weights are rounded to the nearest and tails are those that range rule `deploy` begins with, since choosing either takes
-    minutes and changes no operation.
+    Weights are rounded to the nearest, since choosing them takes minutes and changes no operation.
 
     Raises:
         ModelError: the network cannot be quantized.
