@@ -16,8 +16,9 @@ from .calibration.sensitivity import OutputSensitivity
 from .config import FLOAT_BITS, DaqConfig
 from .errors import ModelError
 from .metrics.psnr import PEAK, psnr
+from .passes.blocks import layers_of
 from .passes.graph import constant_bias, convolutions, dequantized_weights, float_constant
-from .passes.plan import LayerReport, read_layers
+from .passes.plan import LayerReport
 from .quantization import fold
 from .runner import Runner
 from .validation.fidelity import sqnr
@@ -121,7 +122,7 @@ def diagnose(
     metadata = model.metadata_props
     try:
         config = DaqConfig.from_json(metadata["daq.config"])
-        layers = read_layers(metadata["daq.layers"])
+        layers = layers_of(model)
         to_pixels = PEAK / float(metadata["daq.value_range"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the DAQ file's metadata are missing or damaged: {error}") from error

@@ -15,7 +15,7 @@ from torch import nn
 from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import ModelError, OptionError
 from daq_deploy.models.blocks import fold_batch_norm
-from daq_deploy.passes.blocks import DaqBlock, find_blocks
+from daq_deploy.passes.blocks import DaqBlock, layers_of
 from daq_deploy.passes.graph import constant_bias, convolutions, dequantized_weights, layer_name
 from daq_deploy.passes.plan import read_layers
 from daq_deploy.quantization import fold
@@ -46,12 +46,8 @@ def reference_of(checkpoint: Path, daq_model: ir.Model) -> Reference:
     except OptionError as error:  # what the DAQ file states does not fit this checkpoint
         raise ModelError(f"{checkpoint}: is not the network that the DAQ file was made from ({error})") from error
     config = DaqConfig.from_json(metadata["daq.config"])
-    layers = read_layers(metadata["daq.layers"])
-    feedbacks = {node: block.feedback for block in find_blocks(daq_model) for node in block.convolutions}
-    nodes = convolutions(daq_model.graph)
-    plan = plan_of(
-        (replace(layer, feedback=feedbacks.get(node)) for layer, node in zip(layers, nodes, strict=True)), config
-    )
+    layers = layers_of(daq_model)
+    plan = plan_of(layers, config)
     shapes = {
         name: tuple(layer.weight.shape)
         for name, layer in exported.module.named_modules()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -28,14 +29,13 @@ def fed_back(model: onnx.ModelProto, config: DaqConfig, inline: bool = False) ->
     """A DAQ graph in which every feature map of fewer than 8 bits has random error feedback."""
 
     def plan_layers(graph: ir.Graph, config: DaqConfig) -> dict[ir.Node, LayerReport]:
-        generator, found = np.random.default_rng(0), dict[ir.Value | None, ErrorFeedback]()
         plan = dict(quantization_plan(graph, config))
         for node, layer in plan.items():
-            if layer.activation_bits >= 8:
-                continue
-            channels = layer.weight_shape[1] * node.attributes.get_int("group", 1)
-            feedback = found.setdefault(node.inputs[0], random_feedback(generator, channels, 0.2 / channels**0.5))
-            plan[node] = replace(layer, error_feedback=True, feedback=feedback)
+            if layer.activation_bits < 8:
+                channels = layer.weight_shape[1] * node.attributes.get_int("group", 1)
+                generator = np.random.default_rng(zlib.crc32(str(node.inputs[0].name).encode()))
+                feedback = random_feedback(generator, channels, 0.2 / channels**0.5)
+                plan[node] = replace(layer, error_feedback=True, feedback=feedback)
         return plan
 
     quantization_plan = quantization.plan_layers

@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from networks import PAD, edsr, network, picture, rcan, run, with_outliers
+from feedbacks import fed_back
+from networks import PAD, edsr, network, picture, rcan, run, wide, with_outliers
 
 from daq_deploy.calibration.sensitivity import OutputSensitivity
 from daq_deploy.config import DaqConfig
@@ -46,6 +47,18 @@ def test_a_layers_error_is_that_of_the_file_in_which_it_alone_is_quantized(build
     assert errors == sorted(errors, reverse=True)
     assert sum(layer.share for layer in found) == pytest.approx(1)
     assert found[0].output_psnr == pytest.approx(10 * math.log10(255**2 / errors[0]))
+
+
+def test_errors_are_fed_back_as_in_the_file():
+    proto, config = wide(), replace(NEAREST, edges=("head", "tail"))
+    found = diagnose(fed_back(proto, config), ir.from_proto(proto), IMAGE, EXECUTE)
+    without = {layer.report.name: layer.output_error for layer in diagnosed(proto, config)}
+    for layer in found:
+        only = run(ir.to_proto(fed_back(proto, replace(config, include=f"^{layer.report.name}$"))), IMAGE)
+        error = float(np.square(only.astype(np.float64) - run(proto, IMAGE)).mean())
+        assert layer.output_error == pytest.approx(error, rel=0.02)
+        assert (layer.output_error != without[layer.report.name]) == layer.report.error_feedback
+    assert sum(layer.report.error_feedback for layer in found) == 5
 
 
 @pytest.mark.parametrize(("bad", "feeder"), [("a1", "head"), ("b1", "a1"), ("b2", "a2")])

@@ -49,6 +49,7 @@ def quantized_map(
     """Return what a layer of the plan reads in place of a feature map (N, C, H, W)."""
     if layer.activation_bits == FLOAT_BITS:
         return feature_map
+    assert layer.feedback is not None or not layer.error_feedback, "the coefficients are in the graph: see layers_of"
     return fake_quantize(
         feature_map,
         layer.bits_of_channels,

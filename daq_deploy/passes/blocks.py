@@ -11,7 +11,7 @@ NearestLevel and ErrorFeedback, or what they were inlined to, for these two, Res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -25,7 +25,7 @@ from daq_deploy.numerics.ranges import Bits, Tail
 from daq_deploy.ops import DOMAIN
 
 from .graph import constant_array, convolutions
-from .plan import read_layers
+from .plan import LayerReport, read_layers
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,18 @@ def find_blocks(model: ir.Model) -> list[DaqBlock]:
             readers.setdefault(node.inputs[0], []).append(node)
     found = [_match(model, quantized, tuple(nodes)) for quantized, nodes in readers.items()]
     return [block for block in found if block is not None]
+
+
+def layers_of(model: ir.Model) -> tuple[LayerReport, ...]:
+    """Return what `daq.layers` tells of each convolution, with the coefficients of error feedback from the graph.
+
+    Raises:
+        KeyError, TypeError, ValueError: the metadata are missing or damaged.
+    """
+    feedbacks = {node: block.feedback for block in find_blocks(model) for node in block.convolutions}
+    layers, nodes = read_layers(model.metadata_props["daq.layers"]), convolutions(model.graph)
+    known = [feedbacks.get(node) for node in nodes] + [None] * (len(layers) - len(nodes))
+    return tuple(replace(layer, feedback=feedback) for layer, feedback in zip(layers, known, strict=False))
 
 
 def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> DaqBlock | None:
@@ -227,4 +239,4 @@ def _before_reshape(value: ir.Value | None) -> ir.Value | None:
     return value if reshape is None else reshape.inputs[0]
 
 
-__all__ = ["DaqBlock", "find_blocks", "find_dynamic_blocks"]
+__all__ = ["DaqBlock", "find_blocks", "find_dynamic_blocks", "layers_of"]
