@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from .lockstep import Array, NodeExecutor
+from .padding import pads_of
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -45,6 +46,9 @@ ELEMENTWISE = {
     "Tanh",
 }
 """Functions of each value of their first input."""
+
+EXACT_IN_FLOAT32 = 2**24
+"""Whole numbers below are."""
 
 NEARBY = 1e-3
 """How far from a value its slope is taken, as a fraction of the values' root mean square."""
@@ -112,9 +116,10 @@ def _carry_back(
                 np.asarray(execute(node, [first + distance, *inputs[1:]])[0], np.float32) for distance in (near, -near)
             )
             return [(gradient * (higher - lower) / (2 * near)).astype(np.float32)]
-        case kind if kind in MOVES:
-            # Where an op takes its values from is told by giving it their numbers; DepthToSpace takes no integers.
-            numbers = np.arange(first.size, dtype=np.float64).reshape(first.shape)
+        case kind if kind in MOVES or (kind == "Resize" and _is_nearest(node) and first.size < EXACT_IN_FLOAT32):
+            # Where an op takes its values from is told by giving it their numbers; DepthToSpace takes no integers, Resize
+            # no doubles.
+            numbers = np.arange(first.size, dtype=np.float32 if kind == "Resize" else np.float64).reshape(first.shape)
             moved = execute(node, [numbers, *inputs[1:]])
             sources = np.concatenate([np.asarray(array).ravel() for array in moved]).astype(np.int64)
             weights = np.concatenate([array.ravel() for array in above])
@@ -126,12 +131,17 @@ def _convolve_back(
     node: ir.Node, feature_map: Array, weights: Array, gradient: Float32Array, execute: NodeExecutor
 ) -> Float32Array:
     """Return the gradient at what a Conv reads: a transposed convolution with the same weights."""
-    kept = [attribute for attribute in node.attributes.values() if attribute.name != "auto_pad"]
+    kept = [attribute for attribute in node.attributes.values() if attribute.name not in ("auto_pad", "pads")]
+    kept.append(ir.AttrInt64s("pads", pads_of(node, feature_map.shape[2:], weights.shape[2:])))
     transposed = ir.Node("", "ConvTranspose", [], kept, name=f"{node.name}.back")
     (smaller,) = execute(transposed, [gradient, weights])
     # Rows and columns that the stride leaves over are read by no output.
     left_over = [(0, size - had) for size, had in zip(feature_map.shape, np.asarray(smaller).shape, strict=True)]
     return np.pad(np.asarray(smaller, np.float32), left_over)
+
+
+def _is_nearest(resize: ir.Node) -> bool:
+    return resize.attributes.get_string("mode", "nearest") == "nearest"
 
 
 def _summed_to(gradient: Float32Array, operand: Array) -> Float32Array:

@@ -47,6 +47,8 @@ def choose_feedback(
     readers = by_feature_map(
         node for node, layer in plan.items() if layer.tail is not None and layer.activation_bits < BITS
     )
+    if not readers:
+        return dict(plan)
     sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
     all_readers = [node for nodes in readers.values() for node in nodes]
     draws = [

@@ -11,6 +11,8 @@ import onnx_ir as ir
 from daq_deploy.numerics.statistics import Float64Array
 from daq_deploy.numerics.steps import TINY
 
+from .padding import pads_of
+
 ROUNDING = 1e-5
 """Error of the moments, as a fraction of the mean square of what is read."""
 
@@ -33,7 +35,7 @@ def unfold(node: ir.Node, feature_map: npt.NDArray[np.float32], kernel: tuple[in
         feature_map: of one image (I, H, W).
         kernel: (kH, kW).
     """
-    top, left, bottom, right = node.attributes.get_ints("pads", [0, 0, 0, 0])
+    top, left, bottom, right = pads_of(node, feature_map.shape[1:], kernel)
     strides = node.attributes.get_ints("strides", [1, 1])
     dilations = node.attributes.get_ints("dilations", [1, 1])
     padded = np.pad(feature_map, ((0, 0), (top, bottom), (left, right)))

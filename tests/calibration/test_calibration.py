@@ -149,7 +149,10 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         calibration_mosaics(tmp_path / "none", 2, lambda path: np.asarray(Image.open(path)))
 
 
-@pytest.mark.parametrize("attributes", ["", "strides = [2, 2]", "pads = [1, 0, 2, 1]", "dilations = [2, 1]"])
+AUTO_PAD = 'auto_pad = "SAME_LOWER", strides = [2, 2]'
+
+
+@pytest.mark.parametrize("attributes", ["", "strides = [2, 2]", "pads = [1, 0, 2, 1]", "dilations = [2, 1]", AUTO_PAD])
 def test_unfolded_maps_times_weights_are_the_convolution(attributes):
     brackets = f"<{attributes}>" if attributes else ""
     proto = network(f"y = Conv{brackets}(x, w_weight)", w_weight=(5, 3, 3, 3))

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import PAD, edsr, network
+from networks import PAD, edsr, esrgan, grouped, network
 
 from daq_deploy.calibration import Calibration, choose_feedback, choose_tails, synthetic_mosaics
 from daq_deploy.calibration.adjoint import output_gradients
@@ -26,6 +26,14 @@ from daq_deploy.runtime.executor import OrtNodeExecutor
 
 BODIES = {
     "residual": edsr(),
+    "nearest": esrgan(),
+    "grouped": grouped(),
+    "padded": network(
+        """a = Conv<auto_pad = "SAME_LOWER", strides = [2, 3]>(x, a_weight)
+        b = Conv<auto_pad = "SAME_UPPER">(a, b_weight)
+        y = Conv<auto_pad = "VALID">(b, c_weight)""",
+        a_weight=(4, 3, 4, 2), b_weight=(4, 4, 2, 3), c_weight=(3, 4, 2, 1),
+    ),
     "ops": network(
         f"""a = Conv<pads = [1, 0, 1, 1], strides = [2, 1]>(x, a_weight, a_bias) p = PRelu(a, slope)
         b = Conv<pads = [2, 2, 2, 2], dilations = [2, 2]>(p, b_weight) s = Sigmoid(b) m = Mul(p, s) d = Div(m, two)
