@@ -192,11 +192,7 @@ def _before_nearest_level(value: ir.Value | None) -> tuple[ir.Value | None, ir.V
 def _before_feedback(value: ir.Value | None) -> tuple[ir.Value | None, ErrorFeedback | None]:
     """Return what a node ErrorFeedback, or the nodes it was inlined to, reads, and the feedback; else the value and None."""
     node = value.producer() if value is not None else None
-    if (
-        node is not None
-        and node.domain == DOMAIN
-        and node.op_type.removeprefix("Companded").startswith("ErrorFeedback")
-    ):
+    if node is not None and node.domain == DOMAIN and "ErrorFeedback" in node.op_type:
         coefficients, channels, _, sizes = node.inputs[-4:]
         return node.inputs[0], _feedback(coefficients, channels, sizes)
     rows = _producer(_before_reshape(value), "Gather")

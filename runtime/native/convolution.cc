@@ -64,19 +64,8 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
     std::fill_n(side_valid_.begin(), outputs_ * kernel_[1], 1.0f);
   }
 
-  if (weights.feedback != nullptr) {
-    feedback_.assign(weights.feedback, weights.feedback + inputs_ * inputs_);
-    for (const int64_t group : parameters.feedback_order) {
-      if (group < 0 || group * kFeedbackGroup >= inputs_) throw std::invalid_argument("feedback_order has no such group");
-      first_of_group_.push_back(group * kFeedbackGroup);
-    }
-    std::vector<int64_t> sorted = first_of_group_;
-    std::sort(sorted.begin(), sorted.end());
-    const bool twice = std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
-    if (twice || static_cast<int64_t>(sorted.size()) * kFeedbackGroup < inputs_) {
-      throw std::invalid_argument("feedback_order must have each group once");
-    }
-  }
+  if (weights.feedback != nullptr) take_feedback(weights.feedback);
+
   for (int64_t output = 0; output < outputs_; ++output) {
     int64_t position = output;
     if (groups_ > 1) {

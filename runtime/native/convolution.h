@@ -26,7 +26,7 @@ struct ConvolutionParameters {
   bool planar;       // output is float32 (N, C, H, W)
   bool exact;
   bool companded;         // levels of channels of few bits: see companding.h
-  std::vector<int64_t> feedback_order;  // groups of channels, first rounded first; empty without error feedback
+  std::vector<int64_t> feedback_order;  // groups of channels, first rounded first; read with error feedback alone
   bool counts_positives;  // among the statistics
 };
 
@@ -84,6 +84,7 @@ class Convolution {
                        uint8_t* codes, Band& band) const;
   void quantize_with_feedback(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
                               uint8_t* codes, Band& band) const;
+  void take_feedback(const float* coefficients);  // (inputs, inputs)
   void fold_feedback(const ConvolutionRun& run, Folded& folded) const;
   void quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row, Band& band) const;
   void border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width, int64_t output_width,

@@ -2,10 +2,25 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 #include "convolution_memory.h"
 
 namespace daq {
+
+void Convolution::take_feedback(const float* coefficients) {
+  feedback_.assign(coefficients, coefficients + inputs_ * inputs_);
+  for (const int64_t group : parameters_.feedback_order) {
+    if (group < 0 || group * kFeedbackGroup >= inputs_) throw std::invalid_argument("feedback_order has no such group");
+    first_of_group_.push_back(group * kFeedbackGroup);
+  }
+  std::vector<int64_t> sorted = first_of_group_;
+  std::sort(sorted.begin(), sorted.end());
+  const bool twice = std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
+  if (twice || static_cast<int64_t>(sorted.size()) * kFeedbackGroup < inputs_) {
+    throw std::invalid_argument("feedback_order must have each group once");
+  }
+}
 
 // The quantizer's constants in the order of rounding, and coefficients in steps of the channels.
 void Convolution::fold_feedback(const ConvolutionRun& run, Folded& folded) const {
