@@ -89,10 +89,12 @@ class Convolution {
   void quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row, Band& band) const;
   void border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width, int64_t output_width,
                    Band& band) const;
-  void finish_chunk(const ConvolutionRun& run, const Folded& folded, const Chunk& chunk, bool sets_pivot, Band& band,
-                    BandStatistics* statistics) const;
-  void finish_run(const ConvolutionRun& run, const Folded& folded, const Chunk& chunk, int64_t x, int position, Band& band,
-                  BandStatistics* statistics, Finish& finish) const;
+  void begin_band(int64_t input_width, Band& band) const;
+  NewRow hold_rows(const ConvolutionRun& run, const Folded& folded, int64_t row, Band& band) const;
+  void list_finish(const ConvolutionRun& run, const Chunk& chunk, bool sets_pivot, Band& band,
+                   BandStatistics* statistics) const;
+  void aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band, Finish& finish) const;
+  void finish_list(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, Band& band) const;
   void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const float* values) const;
 
   const Kernels& kernels_;

@@ -35,6 +35,10 @@ struct Convolution::Folded {
 
 struct Convolution::Band {
   std::vector<uint8_t> code_memory, sum_memory, side_memory;
+  uint8_t* ring = nullptr;      // rows of codes
+  uint8_t* zeros = nullptr;     // a row of padding
+  uint8_t* unpaired = nullptr;  // where a row is quantized before it is paired
+  int64_t row_bytes = 0, width = 0;  // of a row of codes; of the output
   std::vector<int64_t> held_rows;  // the row of the picture in each slot of the ring
   std::vector<char> valid_rows;    // whether each row of the kernel lies inside the picture
   std::vector<const uint8_t*> segments;
@@ -46,7 +50,9 @@ struct Convolution::Band {
   std::vector<uint8_t> codes;         // of these
   std::vector<float> carry, offsets;  // of an output channel that is folded
   int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
-  int32_t* sums = nullptr;       // of a chunk: (pixels, blocks, planes, kBlock)
+  std::vector<Finish> unfinished;  // of the last chunk: its blocks, each at the left border, inside, and at the right one
+  int32_t* sums = nullptr;        // of a chunk: (pixels, blocks, planes, kBlock)
+  int32_t* sums_before = nullptr;  // of the chunk before, while it is unfinished
   int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)
   float* values = nullptr;
 };

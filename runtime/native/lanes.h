@@ -30,8 +30,12 @@ inline Part part_set(float x) { return _mm512_set1_ps(x); }
 inline Part part_min(Part a, Part b) { return _mm512_min_ps(a, b); }
 inline Part part_max(Part a, Part b) { return _mm512_max_ps(a, b); }
 inline Part part_fma(Part a, Part b, Part c) { return _mm512_fmadd_ps(a, b, c); }
+inline Part part_hold(Part a, Part limit) { return _mm512_range_ps(a, limit, 2); }  // the smaller magnitude, the sign of a
 inline Part part_round(Part a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline Part part_sqrt(Part a) { return _mm512_sqrt_ps(a); }
+inline Part part_sqrt(Part a) {  // to the last bits, of what is not near zero: an estimate of 1 / sqrt(a), one step of Newton's
+  const Part inverse = _mm512_rsqrt14_ps(a), root = a * inverse;
+  return part_fma(_mm512_fnmadd_ps(root, inverse, part_set(1.0f)), root * part_set(0.5f), root);
+}
 inline Part part_with_sign(Part magnitude, Part sign) {
   return _mm512_or_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
 }
@@ -72,6 +76,7 @@ inline Part part_set(float x) { return _mm256_set1_ps(x); }
 inline Part part_min(Part a, Part b) { return _mm256_min_ps(a, b); }
 inline Part part_max(Part a, Part b) { return _mm256_max_ps(a, b); }
 inline Part part_fma(Part a, Part b, Part c) { return _mm256_fmadd_ps(a, b, c); }
+inline Part part_hold(Part a, Part limit) { return _mm256_max_ps(_mm256_min_ps(a, limit), -limit); }
 inline Part part_round(Part a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Part part_sqrt(Part a) { return _mm256_sqrt_ps(a); }
 inline Part part_with_sign(Part magnitude, Part sign) {
@@ -135,6 +140,7 @@ inline Part part_set(float x) { return Part{x, x, x, x}; }
 inline Part part_min(Part a, Part b) { return a < b ? a : b; }
 inline Part part_max(Part a, Part b) { return a > b ? a : b; }
 inline Part part_fma(Part a, Part b, Part c) { return a * b + c; }
+inline Part part_hold(Part a, Part limit) { return part_max(part_min(a, limit), -limit); }
 inline Part part_round(Part a) {  // exact and half to even below 2^22: only codes are rounded here
   const Part magic = part_set(12582912.0f);
   Part shifted = a + magic;
@@ -264,6 +270,12 @@ inline Lanes lanes_fma(const Lanes& a, const Lanes& b, const Lanes& c) {
 inline Lanes lanes_round(const Lanes& a) {
   Lanes r;
   DAQ_EACH_PART r.part[i] = part_round(a.part[i]);
+  return r;
+}
+// Held within the largest halves; NaN becomes one of them.
+inline Lanes lanes_hold_half(const Lanes& a) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_hold(a.part[i], part_set(kLargestHalf));
   return r;
 }
 inline Lanes lanes_sqrt(const Lanes& a) {

@@ -49,6 +49,74 @@ void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* p
   }
 }
 
+#if defined(__AVX512VBMI__)
+// The distance from the origin to the level nearest to m half units from it: levels k and k + 1 are parted by (k^2 + 6 k + 3) / 2.
+struct LevelTable {
+  alignas(64) uint8_t distance[256];
+  constexpr LevelTable() : distance() {
+    int level = 0;
+    for (int m = 0; m < 256; ++m) {
+      if (level * level + 6 * level + 3 <= m) ++level;
+      distance[m] = static_cast<uint8_t>(level * (level + 5) / 2);
+    }
+  }
+};
+constexpr LevelTable kLevelTable;
+
+inline bool has_even_levels(const Quantizer& quantizer) {
+  for (int64_t c = 0; c < quantizer.channels; ++c) {
+    if (quantizer.origin[c] < 0.0f) return true;
+  }
+  return false;
+}
+
+// Companded codes of 49 to 64 channels, none of which has even levels: they are looked up in half units above the lowest.
+void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t count, uint8_t* codes,
+                             int64_t code_stride) {
+  __m512 lo[4], inverse_half_unit[4], highest[4];
+  __m512i origins[4], shifts[4];
+  for (int b = 0; b < 4; ++b) {
+    lo[b] = part_load(quantizer.lo + b * kLanes);
+    inverse_half_unit[b] = part_load(quantizer.inverse_step + b * kLanes) * part_set(2.0f);
+    highest[b] = part_load(quantizer.highest + b * kLanes) * part_set(2.0f);
+    origins[b] = _mm512_cvtps_epi32(part_load(quantizer.origin + b * kLanes));
+    shifts[b] = _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(quantizer.shift + b * kLanes)));
+  }
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const auto packed = [order](const __m512i (&part)[4]) {
+    const __m512i low = _mm512_packus_epi32(part[0], part[1]), high = _mm512_packus_epi32(part[2], part[3]);
+    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+  };
+  const __m512i origin = packed(origins), above = _mm512_add_epi8(origin, origin);
+  const __m512i below = _mm512_subs_epu8(above, _mm512_set1_epi8(1));
+  // Bytes are shifted by doubling.
+  __mmask64 doubled[8];
+  int doublings = 0;
+  while ((doubled[doublings] = _mm512_cmpgt_epu8_mask(packed(shifts), _mm512_set1_epi8(static_cast<char>(doublings)))) != 0) {
+    ++doublings;
+  }
+  __m512i table[4];
+  for (int i = 0; i < 4; ++i) table[i] = _mm512_load_si512(kLevelTable.distance + 64 * i);
+  for (int64_t x = 0; x < count; ++x) {
+    __m512i whole[4];
+    for (int b = 0; b < 4; ++b) {
+      const __m512 position = (part_load_half(pixels + x * stride + b * kLanes) - lo[b]) * inverse_half_unit[b];
+      // NaN stays, and becomes the least integer; what is negative is packed as 0.
+      whole[b] = _mm512_cvt_roundps_epi32(part_min(highest[b], position), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    }
+    const __m512i position = packed(whole);
+    const __m512i magnitude = _mm512_or_si512(_mm512_subs_epu8(position, above), _mm512_subs_epu8(below, position));
+    const __m512i distance = _mm512_mask_blend_epi8(_mm512_movepi8_mask(magnitude),
+                                                    _mm512_permutex2var_epi8(table[0], magnitude, table[1]),
+                                                    _mm512_permutex2var_epi8(table[2], magnitude, table[3]));
+    __m512i code = _mm512_mask_sub_epi8(_mm512_add_epi8(origin, distance), _mm512_cmplt_epu8_mask(position, above),
+                                        origin, distance);
+    for (int i = 0; i < doublings; ++i) code = _mm512_mask_add_epi8(code, doubled[i], code, code);
+    _mm512_storeu_si512(codes + x * code_stride, code);
+  }
+}
+#endif
+
 #if defined(__AVX512BW__)
 // Bytes of 49 to 64 channels, packed together; 64 are written.
 template <bool kCompanded>
@@ -107,6 +175,11 @@ void quantize_levels(const Quantizer& quantizer, const uint16_t* pixels, int64_t
     // Zeros past the last channel are overwritten with the next source or pixel.
     const bool four_blocks = quantizer.channels > 3 * kLanes && quantizer.channels <= 4 * kLanes;
     if (quantizer.begins_pixel && four_blocks && readable >= 4 * kLanes) {
+#if defined(__AVX512VBMI__)
+      if (kCompanded && !has_even_levels(quantizer)) {
+        return quantize_four_companded(quantizer, pixels, stride, count, codes, code_stride);
+      }
+#endif
       return quantize_four_blocks<kCompanded>(quantizer, pixels, stride, count, codes, code_stride);
     }
 #endif

@@ -526,8 +526,8 @@ bool test_ranges(const daq::Kernels&) {
 
 bool can_run(daq::Isa isa) {
 #if defined(DAQ_EMULATE_TILES)
-  // Tiles are emulated; the rest of that tier is AVX-512.
-  if (isa == daq::Isa::amx) return daq::isa_available(daq::Isa::avx512_vnni);
+  // Tiles are emulated; the rest of that tier is AVX-512 with VBMI.
+  if (isa == daq::Isa::amx) return daq::isa_available(daq::Isa::avx512_vnni) && __builtin_cpu_supports("avx512vbmi");
 #endif
   return daq::isa_available(isa);
 }

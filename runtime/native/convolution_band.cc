@@ -1,0 +1,232 @@
+// A band of rows: which codes are held, which sums are under way, and what becomes of them.
+
+#include <algorithm>
+#include <cstring>
+
+#include "convolution_memory.h"
+
+namespace daq {
+
+// What is added to the sums: the bias, and lo times the weights of the taps that lie inside the picture.
+void Convolution::border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width,
+                              int64_t output_width, Band& band) const {
+  const auto outputs = static_cast<size_t>(padded_outputs_);
+  band.row_offsets.assign(static_cast<size_t>(kernel_[1]) * outputs, 0.0f);
+  bool all_rows = true;
+  for (int64_t ky = 0; ky < kernel_[0]; ++ky) {
+    const bool valid = valid_rows[static_cast<size_t>(ky)] != 0;
+    all_rows = all_rows && valid;
+    if (!valid) continue;
+    const float* offsets = folded.offsets.data() + static_cast<size_t>(ky * kernel_[1]) * outputs;
+    for (size_t i = 0; i < band.row_offsets.size(); ++i) band.row_offsets[i] += offsets[i];
+  }
+  const int64_t border = band.left + output_width - band.right;
+  band.bias.resize(static_cast<size_t>(1 + border) * outputs);
+  const auto fill = [&](float* bias, int64_t x) {
+    std::copy(bias_.begin(), bias_.end(), bias);
+    for (int64_t kx = 0; kx < kernel_[1]; ++kx) {
+      const int64_t column = x * parameters_.strides[1] - parameters_.pads[1] + kx * parameters_.dilations[1];
+      if (x >= 0 && (column < 0 || column >= input_width)) continue;
+      const float* offsets = band.row_offsets.data() + static_cast<size_t>(kx) * outputs;
+      for (size_t i = 0; i < outputs; ++i) bias[i] += offsets[i];
+    }
+  };
+  if (all_rows) {
+    std::copy(folded.inner_bias.begin(), folded.inner_bias.end(), band.bias.begin());
+  } else {
+    fill(band.bias.data(), -1);
+  }
+  for (int64_t i = 0; i < border; ++i) {
+    fill(band.bias.data() + static_cast<size_t>(1 + i) * outputs, i < band.left ? i : band.right + i - band.left);
+  }
+}
+
+// Working memory for a band of a picture so wide.
+void Convolution::begin_band(int64_t input_width, Band& band) const {
+  const int64_t width = output_width(input_width);
+  const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
+  const int64_t reach = (width - 1) * stride + (kernel_[1] - 1) * dilation + 1;
+  const int64_t ring_rows = (kernel_[0] - 1) * parameters_.dilations[0] + 1;
+  const bool paired = format_ == CodeFormat::byte_pairs;
+  const int64_t code_rows = ring_rows + (paired ? 2 : 1);
+  band.width = width;
+  band.row_bytes = round_up((std::max(pad + input_width, reach) + kReadPast) * pixel_bytes_ + kSlack, kAlignment);
+  band.ring = aligned<uint8_t>(band.code_memory, code_rows * band.row_bytes);
+  std::memset(band.ring, 0, static_cast<size_t>(code_rows * band.row_bytes));
+  band.zeros = band.ring + ring_rows * band.row_bytes;
+  band.unpaired = band.zeros + band.row_bytes;
+  if (paired) kernels_.pair(band.unpaired, padded_inputs_, (width + 1) / 2, band.zeros);
+  band.held_rows.assign(static_cast<size_t>(ring_rows), -1);
+  band.valid_rows.resize(static_cast<size_t>(kernel_[0]));
+  band.segments.resize(static_cast<size_t>(segments_));
+  constexpr int64_t kSums = kLargestChunk * kBlocksTogether * kBlock;
+  band.sums = aligned<int32_t>(band.sum_memory, 2 * kSums + kLargestChunk * kBlock);
+  band.sums_before = band.sums + kSums;
+  band.values = reinterpret_cast<float*>(band.sums_before + kSums);
+  if (side_blocks_ > 0) {
+    band.side_sums = aligned<int32_t>(band.side_memory, (width + kernel_[1] - 1) * kBlocksTogether * kBlock);
+  }
+  band.left = std::min(width, (pad + stride - 1) / stride);
+  const int64_t last_inside = input_width - 1 + pad - (kernel_[1] - 1) * dilation;
+  band.right = std::clamp(last_inside < 0 ? 0 : last_inside / stride + 1, band.left, width);
+  band.unfinished.clear();
+}
+
+// The codes that a row of the output is computed from. The last row of them may be left to be quantized piece by piece, just
+// before it is multiplied.
+Convolution::NewRow Convolution::hold_rows(const ConvolutionRun& run, const Folded& folded, int64_t row, Band& band) const {
+  const int64_t pad = parameters_.pads[1];
+  NewRow new_row = {-1, run.width, nullptr};
+  for (int64_t ky = 0; ky < kernel_[0]; ++ky) {
+    const int64_t source_row = row * parameters_.strides[0] - parameters_.pads[0] + ky * parameters_.dilations[0];
+    const bool valid = source_row >= 0 && source_row < run.height;
+    band.valid_rows[static_cast<size_t>(ky)] = valid;
+    const uint8_t* row_codes = band.zeros;
+    if (valid) {
+      const size_t slot = static_cast<size_t>(source_row) % band.held_rows.size();
+      uint8_t* target = band.ring + static_cast<int64_t>(slot) * band.row_bytes;
+      if (band.held_rows[slot] != source_row) {
+        band.held_rows[slot] = source_row;
+        if (format_ == CodeFormat::byte_pairs) {
+          quantize_pixels(run, folded, source_row, 0, run.width, band.unpaired + pad * padded_inputs_ * code_bytes_, band);
+          kernels_.pair(band.unpaired, padded_inputs_, (band.width + 1) / 2, target);
+        } else {
+          new_row = {source_row, 0, target + pad * pixel_bytes_};
+          if (side_blocks_ > 0 || ky + 1 < kernel_[0]) quantize_until(run, folded, run.width, new_row, band);
+        }
+      }
+      row_codes = target;
+    }
+    const int64_t parts = kernel_[1] / taps_;
+    for (int64_t part = 0; part < parts; ++part) {
+      band.segments[static_cast<size_t>(ky * parts + part)] = row_codes + part * parameters_.dilations[1] * pixel_bytes_;
+    }
+  }
+  return new_row;
+}
+
+void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
+                           BandStatistics* statistics) const {
+  begin_band(run.width, band);
+  const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
+  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
+  const int blocks = static_cast<int>(padded_outputs_ / kBlock) * planes;
+  const Epilogue epilogue = {folded.scale.data(),    slope_.data(),       valid_.data(),
+                             parameters_.activation, parameters_.operand, parameters_.operand_first, planes == 2};
+  for (int64_t row = first_row; row < last_row; ++row) {
+    NewRow new_row = hold_rows(run, folded, row, band);
+    border_bias(folded, band.valid_rows, run.width, band.width, band);
+    if (statistics != nullptr) statistics->begin_row();
+    const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
+                                       folded.packed, valid_.data()};
+    if (side_blocks_ > 0) sum_side_by_side(folded, band.width, band);
+    for (int block = 0; block < blocks; block += kernels_.blocks) {
+      const int together = std::min(kernels_.blocks, blocks - block);
+      for (int64_t x = 0; x < band.width; x += kernels_.chunk) {
+        const int pixels = static_cast<int>(std::min<int64_t>(kernels_.chunk, band.width - x));
+        const Chunk chunk = {row, x, pixels, block / planes, together / planes};
+        if (side_blocks_ > 0) {
+          add_taps(chunk, band);
+        } else {
+          quantize_until(run, folded, (x + pixels - 1) * stride + (kernel_[1] - 1) * dilation + 1 - pad, new_row, band);
+          kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums,
+                              {&epilogue, band.unfinished.data(), band.unfinished.size()});
+        }
+        list_finish(run, chunk, row == first_row && x == 0, band, statistics);
+        if (kernels_.finishes && side_blocks_ == 0 && !parameters_.planar) {
+          std::swap(band.sums, band.sums_before);
+        } else {
+          finish_list(run, epilogue, chunk, band);
+        }
+      }
+    }
+    for (const Finish& finish : band.unfinished) kernels_.finish(epilogue, finish);
+    band.unfinished.clear();
+    if (statistics != nullptr) statistics->end_row(band.width);
+  }
+}
+
+// Lists what is to be finished of a chunk: block by block, pixels at the left border, inside, and at the right border.
+void Convolution::list_finish(const ConvolutionRun& run, const Chunk& chunk, bool sets_pivot, Band& band,
+                              BandStatistics* statistics) const {
+  band.unfinished.clear();
+  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
+  const int64_t stop = chunk.x + chunk.pixels;
+  const int64_t edges[4] = {chunk.x, std::clamp(band.left, chunk.x, stop), std::clamp(band.right, chunk.x, stop), stop};
+  for (int position = 0; position < chunk.blocks; ++position) {
+    const int block = chunk.first_block + position;
+    const float* inner = band.bias.data() + block * kBlock;
+    bool first = sets_pivot;
+    for (int part = 0; part < 3; ++part) {
+      const int64_t begin = edges[part], count = edges[part + 1] - begin;
+      if (count == 0) continue;
+      const int64_t index = part == 0 ? 1 + begin : 1 + band.left + begin - band.right;
+      Finish finish = {};
+      finish.pixels = count;
+      finish.accumulator_stride = static_cast<int64_t>(chunk.blocks) * planes * kBlock;
+      finish.accumulators = band.sums + (begin - chunk.x) * finish.accumulator_stride + position * planes * kBlock;
+      finish.bias = part == 1 ? inner : inner + index * padded_outputs_;
+      finish.bias_stride = part == 1 ? 0 : padded_outputs_;
+      finish.channel = block * kBlock;
+      finish.sets_pivot = first;
+      if (statistics != nullptr) finish.statistics = &statistics->row();
+      aim_finish(run, chunk.row, begin, block, band, finish);
+      band.unfinished.push_back(finish);
+      first = false;
+    }
+  }
+}
+
+// Where the operand and the output of the pixels from x on lie, of a block.
+void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band,
+                             Finish& finish) const {
+  const int64_t size = parameters_.blocksize;
+  if (run.operand != nullptr) {
+    finish.operand = run.operand + (row * band.width + x) * padded_outputs_ + block * kBlock;
+    finish.operand_stride = padded_outputs_;
+  }
+  if (parameters_.planar) {
+    finish.float_output = band.values;
+    finish.output_stride = kBlock;
+    return;
+  }
+  finish.output_stride = size * padded_channels_;
+  if (size == 1) {
+    finish.half_output = run.half_output + (row * band.width + x) * padded_channels_ + block * kBlock;
+    return;
+  }
+  const int64_t channel_blocks = padded_channels_ / kBlock;
+  const int64_t subpixel = block / channel_blocks, dy = subpixel / size, dx = subpixel % size;
+  finish.half_output = run.half_output + ((row * size + dy) * band.width * size + x * size + dx) * padded_channels_ +
+                       block % channel_blocks * kBlock;
+}
+
+// Finishes a chunk at once.
+void Convolution::finish_list(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, Band& band) const {
+  int64_t x = chunk.x;
+  for (const Finish& finish : band.unfinished) {
+    kernels_.finish(epilogue, finish);
+    if (!parameters_.planar) continue;
+    scatter(run, chunk.row, x, finish.pixels, finish.channel / kBlock, band.values);
+    x += finish.pixels;
+    if (x == chunk.x + chunk.pixels) x = chunk.x;  // the next block
+  }
+  band.unfinished.clear();
+}
+
+// Values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for.
+void Convolution::scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block,
+                          const float* values) const {
+  const int64_t size = parameters_.blocksize, subpixels = size * size;
+  const int64_t height = output_height(run.height) * size, width = output_width(run.width) * size;
+  for (int64_t lane = 0; lane < kBlock; ++lane) {
+    const int64_t output = block * kBlock + lane;
+    if (output >= outputs_) return;
+    const int64_t channel = parameters_.depth_first ? output % channels_ : output / subpixels;
+    const int64_t subpixel = parameters_.depth_first ? output / channels_ : output % subpixels;
+    float* target = run.float_output + (channel * height + row * size + subpixel / size) * width + x * size + subpixel % size;
+    for (int64_t p = 0; p < pixels; ++p) target[p * size] = values[p * kBlock + lane];
+  }
+}
+
+}  // namespace daq
