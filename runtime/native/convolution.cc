@@ -134,8 +134,7 @@ void Convolution::sum_side_by_side(const Folded& folded, int64_t width, Band& ba
   const int64_t columns = width + kernel_[1] - 1;
   for (int64_t x = 0; x < columns; x += kernels_.chunk) {
     const int pixels = static_cast<int>(std::min<int64_t>(kernels_.chunk, columns - x));
-    kernels_.accumulate(accumulation, format_, x, pixels, 0, blocks, band.side_sums + x * blocks * kBlock,
-                        {});
+    kernels_.accumulate(accumulation, format_, x, pixels, 0, blocks, band.side_sums + x * blocks * kBlock);
   }
 }
 

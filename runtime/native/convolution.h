@@ -91,10 +91,9 @@ class Convolution {
                    Band& band) const;
   void begin_band(int64_t input_width, Band& band) const;
   NewRow hold_rows(const ConvolutionRun& run, const Folded& folded, int64_t row, Band& band) const;
-  void list_finish(const ConvolutionRun& run, const Chunk& chunk, bool sets_pivot, Band& band,
-                   BandStatistics* statistics) const;
+  void finish_chunk(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, bool sets_pivot, const Band& band,
+                    BandStatistics* statistics) const;
   void aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band, Finish& finish) const;
-  void finish_list(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, Band& band) const;
   void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const float* values) const;
 
   const Kernels& kernels_;

@@ -60,16 +60,14 @@ void Convolution::begin_band(int64_t input_width, Band& band) const {
   band.valid_rows.resize(static_cast<size_t>(kernel_[0]));
   band.segments.resize(static_cast<size_t>(segments_));
   constexpr int64_t kSums = kLargestChunk * kBlocksTogether * kBlock;
-  band.sums = aligned<int32_t>(band.sum_memory, 2 * kSums + kLargestChunk * kBlock);
-  band.sums_before = band.sums + kSums;
-  band.values = reinterpret_cast<float*>(band.sums_before + kSums);
+  band.sums = aligned<int32_t>(band.sum_memory, kSums + kLargestChunk * kBlock);
+  band.values = reinterpret_cast<float*>(band.sums + kSums);
   if (side_blocks_ > 0) {
     band.side_sums = aligned<int32_t>(band.side_memory, (width + kernel_[1] - 1) * kBlocksTogether * kBlock);
   }
   band.left = std::min(width, (pad + stride - 1) / stride);
   const int64_t last_inside = input_width - 1 + pad - (kernel_[1] - 1) * dilation;
   band.right = std::clamp(last_inside < 0 ? 0 : last_inside / stride + 1, band.left, width);
-  band.unfinished.clear();
 }
 
 // The codes that a row of the output is computed from. The last row of them may be left to be quantized piece by piece, just
@@ -129,28 +127,19 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
           add_taps(chunk, band);
         } else {
           quantize_until(run, folded, (x + pixels - 1) * stride + (kernel_[1] - 1) * dilation + 1 - pad, new_row, band);
-          kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums,
-                              {&epilogue, band.unfinished.data(), band.unfinished.size()});
+          kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums);
         }
-        list_finish(run, chunk, row == first_row && x == 0, band, statistics);
-        if (kernels_.finishes && side_blocks_ == 0 && !parameters_.planar) {
-          std::swap(band.sums, band.sums_before);
-        } else {
-          finish_list(run, epilogue, chunk, band);
-        }
+        finish_chunk(run, epilogue, chunk, row == first_row && x == 0, band, statistics);
       }
     }
-    for (const Finish& finish : band.unfinished) kernels_.finish(epilogue, finish);
-    band.unfinished.clear();
     if (statistics != nullptr) statistics->end_row(band.width);
   }
 }
 
-// Lists what is to be finished of a chunk: block by block, pixels at the left border, inside, and at the right border.
-void Convolution::list_finish(const ConvolutionRun& run, const Chunk& chunk, bool sets_pivot, Band& band,
-                              BandStatistics* statistics) const {
-  band.unfinished.clear();
-  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
+// Of each block, finishes the pixels at the left border, inside, and at the right border.
+void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, bool sets_pivot,
+                               const Band& band, BandStatistics* statistics) const {
+  const int planes = epilogue.two_planes ? 2 : 1;
   const int64_t stop = chunk.x + chunk.pixels;
   const int64_t edges[4] = {chunk.x, std::clamp(band.left, chunk.x, stop), std::clamp(band.right, chunk.x, stop), stop};
   for (int position = 0; position < chunk.blocks; ++position) {
@@ -171,7 +160,8 @@ void Convolution::list_finish(const ConvolutionRun& run, const Chunk& chunk, boo
       finish.sets_pivot = first;
       if (statistics != nullptr) finish.statistics = &statistics->row();
       aim_finish(run, chunk.row, begin, block, band, finish);
-      band.unfinished.push_back(finish);
+      kernels_.finish(epilogue, finish);
+      if (parameters_.planar) scatter(run, chunk.row, begin, count, block, band.values);
       first = false;
     }
   }
@@ -199,19 +189,6 @@ void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, 
   const int64_t subpixel = block / channel_blocks, dy = subpixel / size, dx = subpixel % size;
   finish.half_output = run.half_output + ((row * size + dy) * band.width * size + x * size + dx) * padded_channels_ +
                        block % channel_blocks * kBlock;
-}
-
-// Finishes a chunk at once.
-void Convolution::finish_list(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, Band& band) const {
-  int64_t x = chunk.x;
-  for (const Finish& finish : band.unfinished) {
-    kernels_.finish(epilogue, finish);
-    if (!parameters_.planar) continue;
-    scatter(run, chunk.row, x, finish.pixels, finish.channel / kBlock, band.values);
-    x += finish.pixels;
-    if (x == chunk.x + chunk.pixels) x = chunk.x;  // the next block
-  }
-  band.unfinished.clear();
 }
 
 // Values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for.

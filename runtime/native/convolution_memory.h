@@ -50,9 +50,7 @@ struct Convolution::Band {
   std::vector<uint8_t> codes;         // of these
   std::vector<float> carry, offsets;  // of an output channel that is folded
   int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
-  std::vector<Finish> unfinished;  // of the last chunk: its blocks, each at the left border, inside, and at the right one
-  int32_t* sums = nullptr;        // of a chunk: (pixels, blocks, planes, kBlock)
-  int32_t* sums_before = nullptr;  // of the chunk before, while it is unfinished
+  int32_t* sums = nullptr;       // of a chunk: (pixels, blocks, planes, kBlock)
   int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)
   float* values = nullptr;
 };

@@ -126,18 +126,10 @@ struct Finish {
   const RowStatistics* statistics;  // or null; indexed by `channel` too
 };
 
-// Of the chunk before: runs that `accumulate` finishes while its own products are under way.
-struct Unfinished {
-  const Epilogue* epilogue;
-  const Finish* runs;
-  size_t count;
-};
-
 struct Kernels {
   Isa isa;
   int chunk;   // pixels that `accumulate` likes best, at most kLargestChunk
   int blocks;  // and blocks, at most kBlocksTogether
-  bool finishes;  // whether `accumulate` finishes the chunk before
 
   // The format for codes up to `largest_code` and so many neighbouring taps a segment, and the largest code it may be
   // shifted to. A row of codes may be read kReadPast pixels past its end.
@@ -172,9 +164,7 @@ struct Kernels {
   void (*pack)(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat, void* packed);
 
   // Sums of products for `pixels` (at most kLargestChunk) from `x` on and blocks first..first + count: (pixels, count, kBlock).
-  // What is unfinished has sums of its own; there is nothing unfinished for a tier that does not finish it.
-  void (*accumulate)(const Accumulation&, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums,
-                     const Unfinished&);
+  void (*accumulate)(const Accumulation&, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums);
 
   // Called when a thread has done with `accumulate` for a while.
   void (*leave)();

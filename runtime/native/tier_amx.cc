@@ -43,10 +43,7 @@ void configure(int rows0, int rows1) {
   DAQ_TILE_CONFIGURE(&configuration);
 }
 
-// Sums of two runs of pixels x two blocks. After each product `work` is called with how many are under way.
-template <class Work>
-inline void two_runs(const Accumulation& a, int64_t x, int pixels, int first_block, bool two_blocks, int32_t* sums,
-                     int64_t stride, Work work) {
+void two_runs(const Accumulation& a, int64_t x, int pixels, int first_block, bool two_blocks, int32_t* sums, int64_t stride) {
   const int rows0 = pixels < kTilePixels ? pixels : kTilePixels;
   const int rows1 = pixels - rows0;
   configure(rows0, rows1 > 0 ? rows1 : 1);
@@ -62,18 +59,14 @@ inline void two_runs(const Accumulation& a, int64_t x, int pixels, int first_blo
       DAQ_TILE_LOAD(4, codes, a.advance);
       DAQ_TILE_LOAD(6, weights, kStepBytes);
       DAQ_TILE_DOT(0, 4, 6);
-      work();
       if (two_blocks) {
         DAQ_TILE_LOAD(7, weights + block_bytes, kStepBytes);
         DAQ_TILE_DOT(1, 4, 7);
-        work();
       }
       if (rows1 > 0) {
         DAQ_TILE_LOAD(5, codes + kTilePixels * a.advance, a.advance);
         DAQ_TILE_DOT(2, 5, 6);
-        work();
         if (two_blocks) DAQ_TILE_DOT(3, 5, 7);
-        work();
       }
       codes += kTileSteps * 4;
       weights += kTileSteps * kStepBytes;
@@ -88,53 +81,10 @@ inline void two_runs(const Accumulation& a, int64_t x, int pixels, int first_blo
   }
 }
 
-// The same while runs of two blocks are finished pixel by pixel: a product takes long, and the processor does the
-// rest beside it.
-template <class Asks>
-void two_runs_finishing(const Accumulation& a, int64_t x, int pixels, int first_block, bool two_blocks, int32_t* sums,
-                        int64_t stride, const Epilogue& epilogue, const Finish& run, const Finish& next, const Asks& asks) {
-  Finishing<Asks, ScaledSums> first(epilogue, run, asks, ScaledSums(epilogue, run));
-  Finishing<Asks, ScaledSums> second(epilogue, next, asks, ScaledSums(epilogue, next));
-  int64_t left = run.pixels;
-  const auto work = [&] {
-    if (left == 0) return;
-    first.next_pixel();
-    second.next_pixel();
-    --left;
-  };
-  two_runs(a, x, pixels, first_block, two_blocks, sums, stride, work);
-  while (left > 0) work();
-  first.keep_statistics();
-  second.keep_statistics();
-}
-
-void accumulate(const Accumulation& a, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums,
-                const Unfinished& unfinished) {
+void accumulate(const Accumulation& a, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
-  // One run of each of two blocks is finished beside the products, the longest, and the rest before them; but a run that sets
-  // pivots comes before all others.
-  const Finish *run = nullptr, *next = nullptr;
-  for (size_t i = 0; i < unfinished.count; ++i) {
-    const Finish* other = unfinished.runs + i;
-    const Finish*& longest = other->channel == unfinished.runs->channel ? run : next;
-    if (longest == nullptr || longest->sets_pivot || other->pixels > longest->pixels) {
-      const Finish* shorter = longest;
-      longest = other;
-      other = shorter;
-    }
-    if (other != nullptr) finish(*unfinished.epilogue, *other);
-  }
-  bool beside = false;
-  if (next != nullptr && !unfinished.epilogue->two_planes) {
-    beside = if_usual(asked_of(*unfinished.epilogue, *run), [&](auto usual) {
-      two_runs_finishing(a, x, pixels, first_block, count > 1, sums, stride, *unfinished.epilogue, *run, *next, usual);
-    });
-  }
-  if (beside) return;
-  if (run != nullptr) finish(*unfinished.epilogue, *run);
-  if (next != nullptr) finish(*unfinished.epilogue, *next);
   for (int block = 0; block < count; block += 2) {
-    two_runs(a, x, pixels, first_block + block, block + 1 < count, sums + block * kBlock, stride, [] {});
+    two_runs(a, x, pixels, first_block + block, block + 1 < count, sums + block * kBlock, stride);
   }
 }
 
@@ -146,7 +96,7 @@ void leave() {
 }  // namespace
 
 extern const Kernels kAmxKernels = {
-    Isa::amx, 32, 2, true, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
+    Isa::amx, 32, 2, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
     fold, pack, accumulate, leave, finish, finish_float, accumulate_float, planar_statistics,
 };
 

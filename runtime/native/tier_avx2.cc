@@ -171,8 +171,7 @@ void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, i
   });
 }
 
-void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums,
-                const Unfinished&) {
+void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   if (is_filter(format)) {
     auto* some = format == CodeFormat::quads ? neighbours<Quads> : neighbours<Pairs>;
     return accumulate_groups(some, a, x, pixels, first_block, count, sums);
@@ -188,7 +187,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 }  // namespace
 
 extern const Kernels kAvx2Kernels = {
-    Isa::avx2, 48, kBlocksTogether, false, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
+    Isa::avx2, 48, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
     fold, pack_tiles, accumulate, leave_nothing, finish, finish_float, accumulate_float, planar_statistics,
 };
 

@@ -141,8 +141,7 @@ void row(const Accumulation& a, int64_t x, int pixels, int first_block, int32_t*
   }
 }
 
-void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums,
-                const Unfinished&) {
+void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   if (format == CodeFormat::byte_pairs) return accumulate_pairs(a, x, (pixels + 1) / 2, first_block, count, sums);
   switch (count) {
     case 1: return row<12, 1>(a, x, pixels, first_block, sums);
@@ -155,7 +154,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 }  // namespace
 
 extern const Kernels kAvx512VnniKernels = {
-    Isa::avx512_vnni, 48, kBlocksTogether, false, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair,
+    Isa::avx512_vnni, 48, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair,
     largest_product, fold, pack, accumulate, leave_nothing, finish, finish_float, accumulate_float, planar_statistics,
 };
 

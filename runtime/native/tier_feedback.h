@@ -54,44 +54,96 @@ inline Group second_group(const Lanes& a) { return {a.part[2], a.part[3]}; }
 inline Group group_load_half(const uint16_t* p) { return {part_load_half(p), part_load_half(p + 4)}; }
 #endif
 
+// Adds what errors of the channels first to last, in the order of rounding, ask of a group; a row of coefficients a channel.
+inline void add_feedback(const float* coefficients, const float* errors, int64_t channels, int64_t first, int64_t last,
+                         Group (&sums)[kFeedbackPixels]) {
+  for (int64_t k = first; k < last; ++k) {
+    const Group column = group_load(coefficients + k * kFeedbackGroup);
+    for (int p = 0; p < kFeedbackPixels; ++p) sums[p] = group_fma(column, group_of(errors[p * channels + k]), sums[p]);
+  }
+}
+
+// The same of all channels before two groups, the first of which has so many.
+inline void add_feedback_of_two(const float* coefficients, const float* errors, int64_t channels, int64_t before,
+                                Group (&sums)[2][kFeedbackPixels]) {
+  const float* second = coefficients + before * kFeedbackGroup;
+#if defined(__AVX512F__)
+  __m512 both[kFeedbackPixels];
+  for (__m512& sum : both) sum = _mm512_setzero_ps();
+  for (int64_t k = 0; k < before; ++k) {
+    const __m512 column = lanes_of(group_load(coefficients + k * kFeedbackGroup), group_load(second + k * kFeedbackGroup)).part[0];
+    for (int p = 0; p < kFeedbackPixels; ++p) {
+      both[p] = _mm512_fmadd_ps(column, _mm512_set1_ps(errors[p * channels + k]), both[p]);
+    }
+  }
+  for (int p = 0; p < kFeedbackPixels; ++p) {
+    sums[0][p] = first_group({{both[p]}});
+    sums[1][p] = second_group({{both[p]}});
+  }
+#else
+  add_feedback(coefficients, errors, channels, 0, before, sums[0]);
+  add_feedback(second, errors, channels, 0, before, sums[1]);
+#endif
+}
+
+// Rounds a group, the step-th, whose values are moved by `sums`.
+template <bool kCompanded, bool kWords>
+inline void round_group(const FeedbackQuantizer& quantizer, int64_t step, const Group (&sums)[kFeedbackPixels],
+                        const uint16_t* pixels, int64_t stride, float* errors, uint8_t* codes, int64_t code_stride) {
+  constexpr int kSize = kWords ? 2 : 1;
+  const int64_t channels = quantizer.channels, before = step * kFeedbackGroup;
+  const int64_t first = quantizer.first_channel[step], constants = step * kLanes;
+  const Lanes lo = lanes_load(quantizer.lo + constants), inverse_step = lanes_load(quantizer.inverse_step + constants);
+  const Lanes highest = lanes_load(quantizer.highest + constants), shift = lanes_load(quantizer.shift + constants);
+  const Lanes origin = lanes_load(quantizer.origin + constants);
+  for (int p = 0; p < kFeedbackPixels; p += 2) {
+    const uint16_t* source = pixels + p * stride + first;
+    const Lanes values = lanes_of(group_load_half(source), group_load_half(source + stride));
+    const Lanes moved = (values - lo) * inverse_step + lanes_of(sums[p], sums[p + 1]);
+    Lanes level = lanes_min(lanes_max(moved, lanes_set(0.0f)), highest);  // NaN goes to zero, as in QuantizeLinear
+    if constexpr (kCompanded) level = nearest_level(level, origin);
+    level = lanes_round(level);
+    const Lanes lost = level - moved;
+    group_store(errors + p * channels + before, first_group(lost));
+    group_store(errors + (p + 1) * channels + before, second_group(lost));
+    uint8_t whole[kLanes * kSize];
+    if constexpr (kWords) {
+      int16_t words[kLanes];
+      lanes_store_words(words, level * shift);
+      std::memcpy(whole, words, sizeof(words));
+    } else {
+      lanes_store_bytes(whole, level * shift);
+    }
+    std::memcpy(codes + p * code_stride + first * kSize, whole, sizeof(whole) / 2);
+    std::memcpy(codes + (p + 1) * code_stride + first * kSize, whole + kFeedbackGroup * kSize, sizeof(whole) / 2);
+  }
+}
+
 template <bool kCompanded, bool kWords>
 void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixels, int64_t stride, float* errors,
                         uint8_t* codes, int64_t code_stride) {
-  constexpr int kSize = kWords ? 2 : 1;
-  const int64_t channels = quantizer.channels;
+  const int64_t channels = quantizer.channels, steps = channels / kFeedbackGroup;
   const float* coefficients = quantizer.coefficients;
-  for (int64_t step = 0; step < channels / kFeedbackGroup; ++step) {
-    const int64_t before = step * kFeedbackGroup, first = quantizer.first_channel[step], constants = step * kLanes;
-    Group sums[kFeedbackPixels];
-    for (Group& sum : sums) sum = group_of(0.0f);
-    for (int64_t k = 0; k < before; ++k, coefficients += kFeedbackGroup) {
-      const Group column = group_load(coefficients);
-      for (int p = 0; p < kFeedbackPixels; ++p) sums[p] = group_fma(column, group_of(errors[p * channels + k]), sums[p]);
+  Group sums[2][kFeedbackPixels];
+  const auto round = [&](int64_t step) {
+    round_group<kCompanded, kWords>(quantizer, step, sums[step % 2], pixels, stride, errors, codes, code_stride);
+  };
+  for (int64_t step = 0; step < steps; step += 2) {
+    const int64_t before = step * kFeedbackGroup, after = before + kFeedbackGroup;
+    for (auto& of_group : sums) {
+      for (Group& sum : of_group) sum = group_of(0.0f);
     }
-    const Lanes lo = lanes_load(quantizer.lo + constants), inverse_step = lanes_load(quantizer.inverse_step + constants);
-    const Lanes highest = lanes_load(quantizer.highest + constants), shift = lanes_load(quantizer.shift + constants);
-    const Lanes origin = lanes_load(quantizer.origin + constants);
-    for (int p = 0; p < kFeedbackPixels; p += 2) {
-      const uint16_t* source = pixels + p * stride + first;
-      const Lanes values = lanes_of(group_load_half(source), group_load_half(source + stride));
-      const Lanes moved = (values - lo) * inverse_step + lanes_of(sums[p], sums[p + 1]);
-      Lanes level = lanes_min(lanes_max(moved, lanes_set(0.0f)), highest);  // NaN goes to zero, as in QuantizeLinear
-      if constexpr (kCompanded) level = nearest_level(level, origin);
-      level = lanes_round(level);
-      const Lanes lost = level - moved;
-      group_store(errors + p * channels + before, first_group(lost));
-      group_store(errors + (p + 1) * channels + before, second_group(lost));
-      uint8_t whole[kLanes * kSize];
-      if constexpr (kWords) {
-        int16_t words[kLanes];
-        lanes_store_words(words, level * shift);
-        std::memcpy(whole, words, sizeof(words));
-      } else {
-        lanes_store_bytes(whole, level * shift);
-      }
-      std::memcpy(codes + p * code_stride + first * kSize, whole, sizeof(whole) / 2);
-      std::memcpy(codes + (p + 1) * code_stride + first * kSize, whole + kFeedbackGroup * kSize, sizeof(whole) / 2);
+    if (step + 1 == steps) {
+      add_feedback(coefficients, errors, channels, 0, before, sums[0]);
+      round(step);
+      return;
     }
+    add_feedback_of_two(coefficients, errors, channels, before, sums);
+    round(step);
+    coefficients += before * kFeedbackGroup;
+    add_feedback(coefficients, errors, channels, before, after, sums[1]);
+    round(step + 1);
+    coefficients += after * kFeedbackGroup;
   }
 }
 

@@ -2,8 +2,6 @@
 
 #pragma once
 
-#include <type_traits>
-
 #include "kernels.h"
 #include "lanes.h"
 
@@ -50,165 +48,107 @@ Asked asked_of(const Epilogue& epilogue, const Finish& run) {
           statistics, statistics && run.statistics->positives != nullptr};
 }
 
-// Sums of products, of pixel after pixel, scaled and with the bias added.
-class ScaledSums {
- public:
-  ScaledSums(const Epilogue& epilogue, const Finish& run)
-      : sums_(run.accumulators), stride_(run.accumulator_stride), scale_(lanes_load(epilogue.scale + run.channel)) {}
-  Lanes value(const Lanes& bias) const { return lanes_fma(lanes_from_int(sums_), scale_, bias); }
-  void next_pixel() { sums_ += stride_; }
-
- private:
-  const int32_t* sums_;
-  int64_t stride_;
-  Lanes scale_;
-};
-
-// The same of weights in two planes.
-class ScaledPlanes {
- public:
-  ScaledPlanes(const Epilogue& epilogue, const Finish& run)
-      : sums_(run.accumulators), stride_(run.accumulator_stride), scale_(lanes_load(epilogue.scale + run.channel)) {}
-  Lanes value(const Lanes& bias) const {
-    return lanes_fma(lanes_fma(lanes_from_int(sums_), lanes_set(256.0f), lanes_from_int(sums_ + kBlock)), scale_, bias);
-  }
-  void next_pixel() { sums_ += stride_; }
-
- private:
-  const int32_t* sums_;
-  int64_t stride_;
-  Lanes scale_;
-};
-
-class FloatSums {
- public:
-  FloatSums(const Finish& run, const float* sums) : sums_(sums), stride_(run.accumulator_stride) {}
-  Lanes value(const Lanes& bias) const { return lanes_load(sums_) + bias; }
-  void next_pixel() { sums_ += stride_; }
-
- private:
-  const float* sums_;
-  int64_t stride_;
-};
-
-// Sums become values: bias, activation, operand, statistics, store. Of one block, pixel after pixel. What a pixel needs is held
-// here, so that it is not read again as if stores could change it.
-template <class Asks, class Sums>
-class Finishing {
- public:
-  Finishing(const Epilogue& epilogue, const Finish& run, const Asks& asks, const Sums& sums)
-      : asks_(asks), sums_(sums), bias_(run.bias), operand_(run.operand), half_output_(run.half_output),
-        float_output_(run.float_output), bias_stride_(run.bias_stride), operand_stride_(run.operand_stride),
-        output_stride_(run.output_stride), channel_(run.channel), statistics_(run.statistics),
-        slope_(lanes_load(epilogue.slope + channel_)), valid_(lanes_load(epilogue.valid + channel_)) {
-    if (!asks_.statistics) return;
-    if (run.sets_pivot) lanes_store(statistics_->pivot + channel_, store());
-    pivot_ = lanes_load(statistics_->pivot + channel_);
-    if (asks_.positives) positives_ = lanes_load(statistics_->positives + channel_);
-    total_ = lanes_load(statistics_->total + channel_);
-    squares_ = lanes_load(statistics_->total_squares + channel_);
-    minimum_ = lanes_load(statistics_->minimum + channel_);
-    maximum_ = lanes_load(statistics_->maximum + channel_);
-  }
-
-  void next_pixel() {
-    if (asks_.half_output) {
-      const Lanes stored = store(), distance = stored - pivot_;
-      if (asks_.positives) positives_ = positives_ + lanes_one_where_positive(stored);
-      if (asks_.statistics) {
-        total_ = total_ + distance;
-        squares_ = lanes_fma(distance, distance, squares_);
-        minimum_ = lanes_min(stored, minimum_);
-        maximum_ = lanes_max(stored, maximum_);
-      }
-      half_output_ += output_stride_;
-    } else {
-      lanes_store(float_output_, value());
-      float_output_ += output_stride_;
+// The sums of one block and a run of pixels become values: scale, bias, activation, operand, statistics, store.
+template <class Asks, class Value>
+inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks& asks, Value value_of) {
+  const Lanes slope = lanes_load(epilogue.slope + run.channel);
+  const Lanes valid = lanes_load(epilogue.valid + run.channel);
+  // Not read again for each pixel, as if stores could change them.
+  const int64_t bias_stride = run.bias_stride, operand_stride = run.operand_stride, output_stride = run.output_stride;
+  const float* bias = run.bias;
+  const uint16_t* operand = run.operand;
+  float* float_output = run.float_output;
+  uint16_t* half_output = run.half_output;
+  const auto value_at = [&](int64_t x) {
+    Lanes value = value_of(x, lanes_load(bias + x * bias_stride));
+    if (asks.operand != Operand::none && asks.operand_first) {
+      value = combine(value, lanes_load_half(operand + x * operand_stride), asks.operand);
     }
-    sums_.next_pixel();
-    bias_ += bias_stride_;
-    if (asks_.operand != Operand::none) operand_ += operand_stride_;
-  }
-
-  // To be called after the last pixel.
-  void keep_statistics() const {
-    if (!asks_.statistics) return;
-    if (asks_.positives) lanes_store(statistics_->positives + channel_, positives_);
-    lanes_store(statistics_->total + channel_, total_);
-    lanes_store(statistics_->total_squares + channel_, squares_);
-    lanes_store(statistics_->minimum + channel_, minimum_);
-    lanes_store(statistics_->maximum + channel_, maximum_);
-  }
-
- private:
-  Lanes value() const {
-    Lanes value = sums_.value(lanes_load(bias_));
-    if (asks_.operand != Operand::none && asks_.operand_first) value = combine(value, lanes_load_half(operand_), asks_.operand);
-    value = activate(value, slope_, asks_.activation);
-    if (asks_.activation == Activation::sigmoid) value = value * valid_;
-    if (asks_.operand != Operand::none && !asks_.operand_first) value = combine(value, lanes_load_half(operand_), asks_.operand);
+    value = activate(value, slope, asks.activation);
+    if (asks.activation == Activation::sigmoid) value = value * valid;
+    if (asks.operand != Operand::none && !asks.operand_first) {
+      value = combine(value, lanes_load_half(operand + x * operand_stride), asks.operand);
+    }
     return value;
+  };
+  if (!asks.half_output) {
+    for (int64_t x = 0; x < run.pixels; ++x) lanes_store(float_output + x * output_stride, value_at(x));
+    return;
   }
-  Lanes store() const {
-    __builtin_prefetch(half_output_ + kStoresAhead * output_stride_, 1);
-    return lanes_store_half(half_output_, lanes_hold_half(value()));
+  const auto stored_at = [&](int64_t x) {
+    __builtin_prefetch(half_output + (x + kStoresAhead) * output_stride, 1);
+    return lanes_store_half(half_output + x * output_stride, lanes_hold_half(value_at(x)));
+  };
+  if (!asks.statistics) {
+    for (int64_t x = 0; x < run.pixels; ++x) stored_at(x);
+    return;
   }
-
-  const Asks asks_;
-  Sums sums_;
-  const float* bias_;
-  const uint16_t* operand_;
-  uint16_t* half_output_;
-  float* float_output_;
-  const int64_t bias_stride_, operand_stride_, output_stride_;
-  const int channel_;
-  const RowStatistics* const statistics_;
-  const Lanes slope_, valid_;
-  Lanes pivot_{}, positives_{}, total_{}, squares_{}, minimum_{}, maximum_{};
-};
-
-template <class Asks, class Sums>
-inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks& asks, const Sums& sums) {
-  Finishing<Asks, Sums> finishing(epilogue, run, asks, sums);
-  for (int64_t x = 0; x < run.pixels; ++x) finishing.next_pixel();
-  finishing.keep_statistics();
+  const RowStatistics& statistics = *run.statistics;
+  if (run.sets_pivot) lanes_store(statistics.pivot + run.channel, stored_at(0));
+  const Lanes pivot = lanes_load(statistics.pivot + run.channel);
+  Lanes positives = asks.positives ? lanes_load(statistics.positives + run.channel) : pivot;
+  Lanes total = lanes_load(statistics.total + run.channel);
+  Lanes squares = lanes_load(statistics.total_squares + run.channel);
+  Lanes minimum = lanes_load(statistics.minimum + run.channel);
+  Lanes maximum = lanes_load(statistics.maximum + run.channel);
+  for (int64_t x = 0; x < run.pixels; ++x) {
+    const Lanes value = stored_at(x), distance = value - pivot;
+    if (asks.positives) positives = positives + lanes_one_where_positive(value);
+    total = total + distance;
+    squares = lanes_fma(distance, distance, squares);
+    minimum = lanes_min(value, minimum);
+    maximum = lanes_max(value, maximum);
+  }
+  if (asks.positives) lanes_store(statistics.positives + run.channel, positives);
+  lanes_store(statistics.total + run.channel, total);
+  lanes_store(statistics.total_squares + run.channel, squares);
+  lanes_store(statistics.minimum + run.channel, minimum);
+  lanes_store(statistics.maximum + run.channel, maximum);
 }
 
-// Calls `use` with what is known of the usual case that is asked for; says whether it is one of them.
-template <class Use>
-inline bool if_usual(const Asked& asked, Use use) {
-  const bool adds = asked.operand == Operand::add && !asked.operand_first;
-  if (!asked.statistics || !(adds || asked.operand == Operand::none)) return false;
-  const auto with = [&](auto activation, auto positives) {
-    constexpr Activation kActivation = decltype(activation)::value;
-    constexpr bool kPositives = decltype(positives)::value;
-    adds ? use(Usual<kActivation, Operand::add, kPositives>{}) : use(Usual<kActivation, Operand::none, kPositives>{});
-    return true;
-  };
-  using Yes = std::true_type;
-  using No = std::false_type;
-  if (asked.activation == Activation::relu) {
-    using Relu = std::integral_constant<Activation, Activation::relu>;
-    return asked.positives ? with(Relu{}, Yes{}) : with(Relu{}, No{});
+template <Activation kActivation, bool kPositives, class Value>
+inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value value_of) {
+  if (run.operand == nullptr) {
+    finish_values(epilogue, run, Usual<kActivation, Operand::none, kPositives>{}, value_of);
+  } else {
+    finish_values(epilogue, run, Usual<kActivation, Operand::add, kPositives>{}, value_of);
   }
-  if (asked.positives) return false;
-  if (asked.activation == Activation::none) return with(std::integral_constant<Activation, Activation::none>{}, No{});
-  if (asked.activation == Activation::slope) return with(std::integral_constant<Activation, Activation::slope>{}, No{});
-  return false;
 }
 
 void finish(const Epilogue& epilogue, const Finish& run) {
+  const Lanes scale = lanes_load(epilogue.scale + run.channel);
+  const int32_t* sums = run.accumulators;
+  const int64_t stride = run.accumulator_stride;
   const Asked asked = asked_of(epilogue, run);
-  if (epilogue.two_planes) return finish_values(epilogue, run, asked, ScaledPlanes(epilogue, run));
-  const ScaledSums sums(epilogue, run);
-  if (!if_usual(asked, [&](auto usual) { finish_values(epilogue, run, usual, sums); })) {
-    finish_values(epilogue, run, asked, sums);
+  if (epilogue.two_planes) {
+    return finish_values(epilogue, run, asked, [=](int64_t x, const Lanes& bias) {
+      const int32_t* high = sums + x * stride;
+      return lanes_fma(lanes_fma(lanes_from_int(high), lanes_set(256.0f), lanes_from_int(high + kBlock)), scale, bias);
+    });
   }
+  const auto value_of = [=](int64_t x, const Lanes& bias) {
+    return lanes_fma(lanes_from_int(sums + x * stride), scale, bias);
+  };
+  const bool adds = asked.operand == Operand::add && !asked.operand_first;
+  if (asked.statistics && (adds || asked.operand == Operand::none)) {
+    if (asked.activation == Activation::relu) {
+      if (asked.positives) return finish_usual<Activation::relu, true>(epilogue, run, value_of);
+      return finish_usual<Activation::relu, false>(epilogue, run, value_of);
+    }
+    if (asked.activation == Activation::none && !asked.positives) {
+      return finish_usual<Activation::none, false>(epilogue, run, value_of);
+    }
+    if (asked.activation == Activation::slope && !asked.positives) {
+      return finish_usual<Activation::slope, false>(epilogue, run, value_of);
+    }
+  }
+  finish_values(epilogue, run, asked, value_of);
 }
 
 void finish_float(const Epilogue& epilogue, const Finish& run, const float* sums) {
-  finish_values(epilogue, run, asked_of(epilogue, run), FloatSums(run, sums));
+  const int64_t stride = run.accumulator_stride;
+  finish_values(epilogue, run, asked_of(epilogue, run),
+                [=](int64_t x, const Lanes& bias) { return lanes_load(sums + x * stride) + bias; });
 }
 
 template <int kPixels>

@@ -121,8 +121,7 @@ void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, i
   });
 }
 
-void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums,
-                const Unfinished&) {
+void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   auto* some = format == CodeFormat::quads ? neighbours<Quads> : format == CodeFormat::pairs ? neighbours<Pairs> : group;
   accumulate_groups(some, a, x, pixels, first_block, count, sums);
 }
@@ -130,7 +129,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 }  // namespace
 
 extern const Kernels kPortableKernels = {
-    Isa::portable, 48, kBlocksTogether, false, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
+    Isa::portable, 48, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
     fold, pack_by_output, accumulate, leave_nothing, finish, finish_float, accumulate_float, planar_statistics,
 };
 
