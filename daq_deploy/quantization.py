@@ -17,8 +17,11 @@ import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 
 from .calibration import (
+    PICTURES,
     CalibratedLayer,
     Calibration,
+    OutputSensitivity,
+    Progress,
     calibrate,
     choose_feedback,
     choose_tails,
@@ -157,20 +160,31 @@ def _calibrate(
     model.metadata_props["daq.calibration"] = hashlib.sha256(
         scaled.images.tobytes() + _input(model, pictures_of_weights).tobytes()
     ).hexdigest()
-    if config.range_rule == "deploy":
-        plan = choose_tails(model.graph, plan, config, scaled)
-        if config.error_feedback:
-            plan = choose_feedback(model.graph, plan, config, scaled)
-    if config.mixed:
-        plan = mix_channel_bits(model.graph, plan, config, scaled)
-        if config.weight_rule == "deploy":
-            plan = mix_weight_bits(model.graph, plan, config, scaled)
+    if config.range_rule == "deploy" or config.mixed:
+        sensitivity = OutputSensitivity(model.graph, scaled.images[:PICTURES], calibration.execute)
+        plan = _by_sensitivity(sensitivity, plan, config, calibration.progress)
+        del sensitivity  # every feature map of the network
     if config.weight_rule != "deploy":
         return plan, {}
     if pictures_of_weights is not calibration.images:
         scaled = replace(scaled, images=_usual(model, pictures_of_weights, calibration))
     held_out = _usual(model, calibration.held_out, calibration)
     return plan, calibrate(model.graph, plan, config, replace(scaled, held_out=held_out))
+
+
+def _by_sensitivity(
+    sensitivity: OutputSensitivity, plan: dict[ir.Node, LayerReport], config: DaqConfig, progress: Progress
+) -> dict[ir.Node, LayerReport]:
+    """Choose what is told by what a change of one layer does to the output."""
+    if config.range_rule == "deploy":
+        plan = choose_tails(sensitivity, plan, config, progress)
+        if config.error_feedback:
+            plan = choose_feedback(sensitivity, plan, config, progress)
+    if config.mixed:
+        plan = mix_channel_bits(sensitivity, plan, config, progress)
+        if config.weight_rule == "deploy":
+            plan = mix_weight_bits(sensitivity, plan, config, progress)
+    return plan
 
 
 def _usual(model: ir.Model, pictures: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float32]:

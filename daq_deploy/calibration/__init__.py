@@ -7,11 +7,14 @@ from .images import calibration_mosaics, drawn_picture, mosaics_of_weights, synt
 from .mixed_channels import mix_channel_bits
 from .mixed_weights import mix_weight_bits
 from .outliers import without_outliers
+from .sensitivity import PICTURES, OutputSensitivity
 from .tails import choose_tails
 
 __all__ = [
+    "PICTURES",
     "CalibratedLayer",
     "Calibration",
+    "OutputSensitivity",
     "Progress",
     "calibrate",
     "calibration_mosaics",

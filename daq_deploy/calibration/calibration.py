@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
-from daq_deploy.numerics import QuantizedWeights, fake_quantize
+from daq_deploy.numerics import ChannelStatistics, QuantizedWeights, fake_quantize
 from daq_deploy.passes.plan import LayerReport
 
 from .images import held_out_pictures
@@ -44,9 +44,12 @@ class CalibratedLayer:
 
 
 def quantized_map(
-    feature_map: npt.NDArray[np.float32], layer: LayerReport, config: DaqConfig
+    feature_map: npt.NDArray[np.float32],
+    layer: LayerReport,
+    config: DaqConfig,
+    statistics: ChannelStatistics | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Return what a layer of the plan reads in place of a feature map (N, C, H, W)."""
+    """Return what a layer of the plan reads in place of a feature map (N, C, H, W), whose statistics may be known already."""
     if layer.activation_bits == FLOAT_BITS:
         return feature_map
     assert layer.feedback is not None or not layer.error_feedback, "the coefficients are in the graph: see layers_of"
@@ -59,6 +62,7 @@ def quantized_map(
         layer.tail_of_channels,
         layer.companded,
         layer.feedback,
+        statistics,
     )
 
 

@@ -22,8 +22,8 @@ from daq_deploy.numerics.statistics import Float64Array
 from daq_deploy.passes.plan import LayerReport
 
 from .adjoint import output_gradients
-from .calibration import Calibration, quantized_map
-from .sensitivity import PICTURES, OutputSensitivity, by_feature_map
+from .calibration import Progress, quantized_map
+from .sensitivity import OutputSensitivity, by_feature_map
 
 BITS = 8
 """Feature maps of so many bits are left alone: what they lose is not seen."""
@@ -40,24 +40,24 @@ off a larger fraction of all maps' error than it adds to the network's time."""
 
 
 def choose_feedback(
-    graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
+    sensitivity: OutputSensitivity, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, progress: Progress
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with error feedback where it is worth its time."""
-    calibration.progress("Choosing error feedback", 0.0)
+    progress("Choosing error feedback", 0.0)
     readers = by_feature_map(
         node for node, layer in plan.items() if layer.tail is not None and layer.activation_bits < BITS
     )
     if not readers:
         return dict(plan)
-    sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
+    graph = sensitivity.graph
     all_readers = [node for nodes in readers.values() for node in nodes]
     draws = [
-        output_gradients(graph, sensitivity.values, calibration.execute, all_readers, seed) for seed in range(DRAWS)
+        output_gradients(graph, sensitivity.values, sensitivity.execute, all_readers, seed) for seed in range(DRAWS)
     ]
     multiplications = sum(_multiplications(sensitivity, node) for node in plan)
     chosen = dict(plan)
     candidates: list[_Candidate] = []
-    errors: Float64Array = np.zeros(len(calibration.images[:PICTURES]))
+    errors: Float64Array = np.zeros(len(sensitivity.value(graph.inputs[0])))
     for feature_map, nodes in readers.items():
         felt = [[draw[node] for node in nodes if node in draw] for draw in draws]
         if not felt[0]:

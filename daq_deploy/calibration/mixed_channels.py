@@ -22,15 +22,14 @@ from daq_deploy.passes.graph import float_constant
 from daq_deploy.passes.plan import LayerReport, has_body_bits
 
 from .bit_budget import LEAST_BITS, WIDTHS, Claim, hand_out
-from .calibration import Calibration, quantized_map
-from .sensitivity import PICTURES, OutputSensitivity, by_feature_map
+from .calibration import Progress, quantized_map
+from .sensitivity import OutputSensitivity, by_feature_map
 
 
 def mix_channel_bits(
-    graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
+    sensitivity: OutputSensitivity, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, progress: Progress
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with bits for each channel of the maps that have `activation_bits`, which is the average."""
-    sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
     readers = by_feature_map(
         node
         for node, layer in plan.items()
@@ -38,7 +37,7 @@ def mix_channel_bits(
     )
     claims = []
     for index, (feature_map, nodes) in enumerate(readers.items()):
-        calibration.progress("Weighing channels", index / len(readers))
+        progress("Weighing channels", index / len(readers))
         claims.append(_claim(sensitivity, feature_map, nodes, plan, config))
     mixed = dict(plan)
     for nodes, bits in zip(readers.values(), hand_out(claims, config.activation_bits), strict=True):

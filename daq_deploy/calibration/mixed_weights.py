@@ -20,20 +20,18 @@ from daq_deploy.passes.plan import LayerReport, has_body_bits
 from daq_deploy.passes.roles import reads_pooled_map
 
 from .bit_budget import LEAST_BITS, WIDTHS, Claim, hand_out
-from .calibration import Calibration
+from .calibration import Progress
 from .layer_weights import rounding
-from .lockstep import NodeExecutor
-from .sensitivity import PICTURES, OutputSensitivity
+from .sensitivity import OutputSensitivity
 
 
 def mix_weight_bits(
-    graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
+    sensitivity: OutputSensitivity, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, progress: Progress
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with bits for the weights of each layer that has `weight_bits`, which is the average.
 
     Layers that read a 1x1 map keep theirs: a few pictures give them too few values to tell what they cost.
     """
-    sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
     nodes = [
         node
         for node, layer in plan.items()
@@ -41,15 +39,15 @@ def mix_weight_bits(
     ]
     claims = []
     for index, node in enumerate(nodes):
-        calibration.progress("Weighing layers", index / len(nodes))
-        claims.append(_claim(sensitivity, node, plan[node], calibration.execute))
+        progress("Weighing layers", index / len(nodes))
+        claims.append(_claim(sensitivity, node, plan[node]))
     mixed = dict(plan)
     for node, (bits,) in zip(nodes, hand_out(claims, config.weight_bits), strict=True):
         mixed[node] = replace(plan[node], weight_bits=bits)
     return mixed
 
 
-def _claim(sensitivity: OutputSensitivity, node: ir.Node, layer: LayerReport, execute: NodeExecutor) -> Claim:
+def _claim(sensitivity: OutputSensitivity, node: ir.Node, layer: LayerReport) -> Claim:
     feature_map = node.inputs[0]
     assert feature_map is not None
     values, exact = sensitivity.value(feature_map), sensitivity.value(node.outputs[0])
@@ -57,7 +55,7 @@ def _claim(sensitivity: OutputSensitivity, node: ir.Node, layer: LayerReport, ex
     errors, measured = [], 0.0
     for bits in WIDTHS:
         weights = round_to(bits).dequantize()
-        (biasless,) = execute(node, [values, weights])
+        (biasless,) = sensitivity.execute(node, [values, weights])
         missing = exact - np.asarray(biasless)
         errors.append(float(missing.var(axis=(0, 2, 3), dtype=np.float64).sum()))
         if bits == layer.weight_bits:

@@ -41,6 +41,16 @@ class OutputSensitivity:
             self._values.update(zip(node.outputs, execute(node, inputs), strict=True))
 
     @property
+    def graph(self) -> ir.Graph:
+        """The float network."""
+        return self._graph
+
+    @property
+    def execute(self) -> NodeExecutor:
+        """What computes a node."""
+        return self._execute
+
+    @property
     def values(self) -> Mapping[ir.Value, Array]:
         """Every value of the float network."""
         return self._values

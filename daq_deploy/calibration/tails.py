@@ -20,10 +20,11 @@ import numpy as np
 import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
+from daq_deploy.numerics import ChannelStatistics
 from daq_deploy.passes.plan import LayerReport, with_even_levels
 
-from .calibration import Calibration, quantized_map
-from .sensitivity import PICTURES, OutputSensitivity, by_feature_map
+from .calibration import Progress, quantized_map
+from .sensitivity import OutputSensitivity, by_feature_map
 
 TAILS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 """Tails that are tried: from the paper's clip to min-max."""
@@ -36,31 +37,15 @@ INVISIBLE = 4e-5
 
 
 def choose_tails(
-    graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
+    sensitivity: OutputSensitivity, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, progress: Progress
 ) -> dict[ir.Node, LayerReport]:
     """Return the plan with the tail of every layer whose activations are quantized by the `deploy` rule."""
-    sensitivity = OutputSensitivity(graph, calibration.images[:PICTURES], calibration.execute)
     readers = by_feature_map(node for node, layer in plan.items() if layer.tail is not None)
     searches: list[tuple[Mapping[ir.Node, LayerReport], Search]] = []
     for index, (feature_map, nodes) in enumerate(readers.items()):
-        calibration.progress("Choosing ranges", index / len(readers))
-
-        def search(
-            layers: Mapping[ir.Node, LayerReport], feature_map: ir.Value = feature_map
-        ) -> tuple[Mapping[ir.Node, LayerReport], Search]:
-            def error_with(tail: float) -> float:
-                values = sensitivity.value(feature_map)
-                return sensitivity.output_error(
-                    {node: {0: quantized_map(values, replace(of, tail=tail), config)} for node, of in layers.items()}
-                )
-
-            return layers, Search(error_with, next(iter(layers.values())).tail or 0.0)
-
-        candidates = [search({node: plan[node] for node in nodes})]
-        if any(plan[node].companded for node in nodes):
-            candidates.append(search({node: with_even_levels(plan[node]) for node in nodes}))
-        searches.append(min(candidates, key=lambda candidate: candidate[1].first_error))
-    variance = float(sensitivity.value(graph.outputs[0]).var(dtype=np.float64))
+        progress("Choosing ranges", index / len(readers))
+        searches.append(_search(sensitivity, feature_map, {node: plan[node] for node in nodes}, config))
+    variance = float(sensitivity.value(sensitivity.graph.outputs[0]).var(dtype=np.float64))
     errors = sum(found.least_error for _, found in searches)
     allowed = min(TOLERANCE * errors, INVISIBLE * variance) / max(len(searches), 1)
     chosen = dict(plan)
@@ -68,6 +53,30 @@ def choose_tails(
         tail = found.smallest_tail(allowed)
         chosen.update({node: replace(layer, tail=tail) for node, layer in layers.items()})
     return chosen
+
+
+def _search(
+    sensitivity: OutputSensitivity, feature_map: ir.Value, layers: Mapping[ir.Node, LayerReport], config: DaqConfig
+) -> tuple[Mapping[ir.Node, LayerReport], Search]:
+    """Return the layers that read a feature map, with the levels that suit it, and the search of their tail."""
+    values = sensitivity.value(feature_map)
+    statistics = ChannelStatistics.of(values)
+
+    def search(layers: Mapping[ir.Node, LayerReport]) -> tuple[Mapping[ir.Node, LayerReport], Search]:
+        def error_with(tail: float) -> float:
+            return sensitivity.output_error(
+                {
+                    node: {0: quantized_map(values, replace(of, tail=tail), config, statistics)}
+                    for node, of in layers.items()
+                }
+            )
+
+        return layers, Search(error_with, next(iter(layers.values())).tail or 0.0)
+
+    candidates = [search(layers)]
+    if any(layer.companded for layer in layers.values()):
+        candidates.append(search({node: with_even_levels(layer) for node, layer in layers.items()}))
+    return min(candidates, key=lambda candidate: candidate[1].first_error)
 
 
 class Search:

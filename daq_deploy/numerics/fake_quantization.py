@@ -20,9 +20,15 @@ def fake_quantize(
     tail: Tail | None = None,
     companded: bool = False,
     feedback: ErrorFeedback | None = None,
+    statistics: ChannelStatistics | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Quantize and dequantize a feature map (N, C, H, W) by its own ranges: what a quantized convolution reads."""
-    channels = channel_range(ChannelStatistics.of(feature_map), bits, rule, signed, range_bits, tail, companded)
+    """Quantize and dequantize a feature map (N, C, H, W) by its own ranges: what a quantized convolution reads.
+
+    Its statistics are gathered where they are not given.
+    """
+    channels = channel_range(
+        statistics or ChannelStatistics.of(feature_map), bits, rule, signed, range_bits, tail, companded
+    )
     if feedback is not None:
         feature_map = with_feedback(feature_map, channels, bits, feedback)
     return dequantize(quantize(feature_map, channels, bits), channels)

@@ -37,11 +37,11 @@ class ChannelStatistics:
         axes = (2, 3)
         return cls(
             count=values.shape[2] * values.shape[3],
-            positives=(values > 0).sum(axis=axes).astype(np.float64),
+            positives=np.count_nonzero(feature_map > 0, axis=axes).astype(np.float64),
             total=values.sum(axis=axes),
             total_squares=np.square(values).sum(axis=axes),
-            minimum=values.min(axis=axes),
-            maximum=values.max(axis=axes),
+            minimum=feature_map.min(axis=axes).astype(np.float64),
+            maximum=feature_map.max(axis=axes).astype(np.float64),
         )
 
     def __add__(self, other: ChannelStatistics) -> ChannelStatistics:

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import PAD, edsr, esrgan, grouped, network
 
-from daq_deploy.calibration import Calibration, choose_feedback, choose_tails, synthetic_mosaics
+from daq_deploy.calibration import OutputSensitivity, choose_feedback, choose_tails, synthetic_mosaics
 from daq_deploy.calibration.adjoint import output_gradients
 from daq_deploy.calibration.feedback import feedback_of
-from daq_deploy.calibration.sensitivity import OutputSensitivity
 from daq_deploy.config import DaqConfig
 from daq_deploy.numerics import with_feedback
 from daq_deploy.numerics.activations import dequantize, quantize
@@ -136,9 +135,9 @@ def test_feedback_is_chosen_below_eight_bits_and_brings_the_output_nearer(bits):
     config = replace(DaqConfig.of_profile("deploy", bits), edges=("head", "tail"))
     graph = ir.from_proto(wide_network()).graph
     execute = OrtNodeExecutor(21, threads=1)
-    calibration = Calibration(synthetic_mosaics()[:1, :, :32, :32], execute)
-    plan = choose_tails(graph, plan_layers(graph, config), config, calibration)
-    chosen = choose_feedback(graph, plan, config, calibration)
+    sensitivity = OutputSensitivity(graph, synthetic_mosaics()[:1, :, :32, :32], execute)
+    plan = choose_tails(sensitivity, plan_layers(graph, config), config, lambda title, share: None)
+    chosen = choose_feedback(sensitivity, plan, config, lambda title, share: None)
     fed_back = {layer.name for layer in chosen.values() if layer.error_feedback}
     assert fed_back == (set() if bits == 8 else {"c"})
     assert all((layer.feedback is not None) == layer.error_feedback for layer in chosen.values())
