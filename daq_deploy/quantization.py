@@ -169,7 +169,7 @@ def _calibrate(
     if pictures_of_weights is not calibration.images:
         scaled = replace(scaled, images=_usual(model, pictures_of_weights, calibration))
     held_out = _usual(model, calibration.held_out, calibration)
-    return plan, calibrate(model.graph, plan, config, replace(scaled, held_out=held_out))
+    return calibrate(model.graph, plan, config, replace(scaled, held_out=held_out))
 
 
 def _by_sensitivity(

@@ -14,6 +14,7 @@ The tails of the range rule are chosen before that (`tails.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -39,19 +40,43 @@ taken where it explodes against the strong one's.
 
 def calibrate(
     graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
-) -> dict[ir.Node, CalibratedLayer]:
-    """Return weights and bias of every layer whose weights the plan quantizes.
+) -> tuple[dict[ir.Node, LayerReport], dict[ir.Node, CalibratedLayer]]:
+    """Return the plan, and weights and bias of every layer whose weights it quantizes.
 
     A weak pull is better where it holds; at few bits a network can answer with it to the pictures it was made for, and
-    explode on others. Where it errs much more on those, a strong pull is tried too.
+    explode on others. Where it errs much more on those, a strong pull is tried too; and where that does too, both without error
+    feedback, which moves values as far as levels are apart, and is left out if the pictures held out are better for it.
     """
+    found = _with_usual_pull(graph, plan, config, calibration)
+    if found.explodes and any(layer.error_feedback for layer in plan.values()):
+        plain = {node: replace(layer, error_feedback=False, feedback=None) for node, layer in plan.items()}
+        found = min(found, _with_usual_pull(graph, plain, config, calibration), key=lambda rounded: rounded.unseen)
+    return dict(found.plan), found.layers
+
+
+@dataclass(frozen=True)
+class _Rounded:
+    plan: Mapping[ir.Node, LayerReport]
+    layers: dict[ir.Node, CalibratedLayer]
+    seen: float
+    """Error of the output on the pictures that the weights were found on."""
+    unseen: float
+    """And on the pictures held out."""
+
+    @property
+    def explodes(self) -> bool:
+        return self.unseen > EXPLOSION * self.seen
+
+
+def _with_usual_pull(
+    graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
+) -> _Rounded:
     weak_pull, strong_pull = RIDGES
-    weak, seen = _with_pull(graph, plan, config, calibration, weak_pull, "Rounding weights")
-    unseen = _error_held_out(graph, plan, config, calibration, weak)
-    if unseen <= EXPLOSION * seen:
+    weak = _with_pull(graph, plan, config, calibration, weak_pull, "Rounding weights")
+    if not weak.explodes:
         return weak
-    strong, _ = _with_pull(graph, plan, config, calibration, strong_pull, "Rounding weights again")
-    return strong if unseen > EXPLOSION * _error_held_out(graph, plan, config, calibration, strong) else weak
+    strong = _with_pull(graph, plan, config, calibration, strong_pull, "Rounding weights again")
+    return strong if weak.unseen > EXPLOSION * strong.unseen else weak
 
 
 def _error_held_out(
@@ -90,8 +115,7 @@ def _with_pull(
     calibration: Calibration,
     ridge: float,
     title: str,
-) -> tuple[dict[ir.Node, CalibratedLayer], float]:
-    """Return weights and bias of each layer, and the error of the output on the pictures that they were found on."""
+) -> _Rounded:
     floating, quantized = (Stream(graph, calibration.images, calibration.execute) for _ in range(2))
     results: dict[ir.Node, CalibratedLayer] = {}
     for node in graph:
@@ -112,7 +136,8 @@ def _with_pull(
         bias = (output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)).astype(np.float32)
         results[node] = CalibratedLayer(codes, bias)
         quantized.run(node, {0: quantized_input, 1: weights, 2: bias})
-    return results, _error(graph, floating, quantized)
+    seen = _error(graph, floating, quantized)
+    return _Rounded(plan, results, seen, _error_held_out(graph, plan, config, calibration, results))
 
 
 __all__ = ["EXPLOSION", "RIDGES", "calibrate"]

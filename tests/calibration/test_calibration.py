@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import NETWORKS, PAD, edsr, network, picture, rlfn, run
+from networks import NETWORKS, PAD, edsr, network, picture, rlfn, run, wide
 from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
@@ -118,6 +118,25 @@ def test_the_strong_pull_is_taken_where_the_weak_one_explodes(explosion, taken, 
     other = (3.0, 0.03)[taken]
     monkeypatch.setattr(module, "RIDGES", (other, other))
     assert quantize_graph(float_path, DaqConfig(), calibration=quick()).to_bytes() != chosen
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_feedback_is_left_out_where_a_network_explodes_with_it_and_less_without(better, monkeypatch):
+    module = importlib.import_module("daq_deploy.calibration.calibrate")
+    error_held_out = module._error_held_out
+
+    def explodes(graph, plan, config, calibration, layers):
+        fed_back = any(layer.error_feedback for layer in plan.values())
+        return error_held_out(graph, plan, config, calibration, layers) + (1e6 if fed_back else 1e5 if better else 1e7)
+
+    monkeypatch.setattr("daq_deploy.calibration.feedback.SLOWNESS", 0.0)
+    model = ir.from_proto(wide())
+    config = replace(DaqConfig.of_profile("deploy", bits=4), edges=("head", "tail"))
+    chosen = quantize_graph(model, config, calibration=quick())
+    assert any(layer.error_feedback for layer in chosen.layers)
+    monkeypatch.setattr(module, "_error_held_out", explodes)
+    exploded = quantize_graph(model, config, calibration=quick())
+    assert any(layer.error_feedback for layer in exploded.layers) is not better
 
 
 def test_progress_says_that_weights_are_rounded_a_second_time(float_path, monkeypatch):
