@@ -44,8 +44,8 @@ def calibrate(
     """Return the plan, and weights and bias of every layer whose weights it quantizes.
 
     A weak pull is better where it holds; at few bits a network can answer with it to the pictures it was made for, and
-    explode on others. Where it errs much more on those, a strong pull is tried too; and where that does too, both without error
-    feedback, which moves values as far as levels are apart, and is left out if the pictures held out are better for it.
+    explode on others. Where it errs much more on those, a strong pull is tried too. Where that explodes as well, both are
+    tried without error feedback, which is left out if the pictures held out are better for it.
     """
     found = _with_usual_pull(graph, plan, config, calibration)
     if found.explodes and any(layer.error_feedback for layer in plan.values()):

@@ -34,11 +34,11 @@ struct Asked {
   Operand operand;
   bool operand_first, half_output, statistics, positives;
 };
-template <Activation kActivation, Operand kOperand, bool kPositives>
+template <Activation kActivation, Operand kOperand, bool kOperandFirst, bool kPositives>
 struct Usual {
   static constexpr Activation activation = kActivation;
   static constexpr Operand operand = kOperand;
-  static constexpr bool operand_first = false, half_output = true, statistics = true, positives = kPositives;
+  static constexpr bool operand_first = kOperandFirst, half_output = true, statistics = true, positives = kPositives;
 };
 
 Asked asked_of(const Epilogue& epilogue, const Finish& run) {
@@ -50,7 +50,7 @@ Asked asked_of(const Epilogue& epilogue, const Finish& run) {
 
 // The sums of one block and a run of pixels become values: scale, bias, activation, operand, statistics, store.
 template <class Asks, class Value>
-inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks& asks, Value value_of) {
+inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks asks, Value value_of) {
   const Lanes slope = lanes_load(epilogue.slope + run.channel);
   const Lanes valid = lanes_load(epilogue.valid + run.channel);
   // Not read again for each pixel, as if stores could change them.
@@ -109,9 +109,11 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
 template <Activation kActivation, bool kPositives, class Value>
 inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value value_of) {
   if (run.operand == nullptr) {
-    finish_values(epilogue, run, Usual<kActivation, Operand::none, kPositives>{}, value_of);
+    finish_values(epilogue, run, Usual<kActivation, Operand::none, false, kPositives>{}, value_of);
+  } else if (epilogue.operand_first) {
+    finish_values(epilogue, run, Usual<kActivation, Operand::add, true, kPositives>{}, value_of);
   } else {
-    finish_values(epilogue, run, Usual<kActivation, Operand::add, kPositives>{}, value_of);
+    finish_values(epilogue, run, Usual<kActivation, Operand::add, false, kPositives>{}, value_of);
   }
 }
 
@@ -129,8 +131,7 @@ void finish(const Epilogue& epilogue, const Finish& run) {
   const auto value_of = [=](int64_t x, const Lanes& bias) {
     return lanes_fma(lanes_from_int(sums + x * stride), scale, bias);
   };
-  const bool adds = asked.operand == Operand::add && !asked.operand_first;
-  if (asked.statistics && (adds || asked.operand == Operand::none)) {
+  if (asked.statistics && asked.operand != Operand::multiply) {
     if (asked.activation == Activation::relu) {
       if (asked.positives) return finish_usual<Activation::relu, true>(epilogue, run, value_of);
       return finish_usual<Activation::relu, false>(epilogue, run, value_of);
