@@ -161,9 +161,13 @@ def _calibrate(
         scaled.images.tobytes() + _input(model, pictures_of_weights).tobytes()
     ).hexdigest()
     if config.range_rule == "deploy" or config.mixed:
-        sensitivity = OutputSensitivity(model.graph, scaled.images[:PICTURES], calibration.execute)
-        plan = _by_sensitivity(sensitivity, plan, config, calibration.progress)
-        del sensitivity  # every feature map of the network
+        # Held no longer than that: it keeps every feature map of the network.
+        plan = _by_sensitivity(
+            OutputSensitivity(model.graph, scaled.images[:PICTURES], calibration.execute),
+            plan,
+            config,
+            calibration.progress,
+        )
     if config.weight_rule != "deploy":
         return plan, {}
     if pictures_of_weights is not calibration.images:

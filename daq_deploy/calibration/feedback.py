@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
-from daq_deploy.numerics import TINY, ErrorFeedback
+from daq_deploy.numerics import TINY, ChannelStatistics, ErrorFeedback
 from daq_deploy.numerics.error_feedback import GROUP
 from daq_deploy.numerics.statistics import Float64Array
 from daq_deploy.passes.plan import LayerReport
@@ -64,12 +64,13 @@ def choose_feedback(
             continue
         cost = np.sum([_second_moment(np.sum(gradients, axis=0)) for gradients in felt], axis=0)
         values, layer = sensitivity.value(feature_map), plan[nodes[0]]
-        before = _cost_of(quantized_map(values, layer, config) - values, cost)
+        statistics = ChannelStatistics.of(values)
+        before = _cost_of(quantized_map(values, layer, config, statistics) - values, cost)
         errors += before
         if values.shape[1] <= GROUP:
             continue
         feedback = feedback_of(cost, np.sqrt(values.var(axis=(0, 2, 3), dtype=np.float64)))
-        after = _cost_of(quantized_map(values, replace(layer, feedback=feedback), config) - values, cost)
+        after = _cost_of(quantized_map(values, replace(layer, feedback=feedback), config, statistics) - values, cost)
         added = values.shape[1] * values.size / 2 / multiplications
         candidates.append(_Candidate(nodes, feedback, before - after, added))
     for candidate in candidates:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.config import DaqConfig
+from daq_deploy.numerics import ChannelStatistics
 from daq_deploy.numerics.statistics import Float64Array
 from daq_deploy.passes.graph import float_constant
 from daq_deploy.passes.plan import LayerReport, has_body_bits
@@ -54,18 +55,20 @@ def _claim(
     config: DaqConfig,
 ) -> Claim:
     values, layer = sensitivity.value(feature_map), plan[readers[0]]
-    channels = values.shape[1]
+    channels, statistics = values.shape[1], ChannelStatistics.of(values)
     errors = np.stack(
         [
-            np.square(quantized_map(values, replace(layer, channel_bits=(bits,) * channels), config) - values).mean(
-                axis=(0, 2, 3), dtype=np.float64
-            )
+            np.square(
+                quantized_map(values, replace(layer, channel_bits=(bits,) * channels), config, statistics) - values
+            ).mean(axis=(0, 2, 3), dtype=np.float64)
             for bits in WIDTHS
         ]
     )
     power = sum((_power(node, channels) for node in readers), np.zeros(channels))
     at_layer_bits = float((errors[layer.activation_bits - LEAST_BITS] * power).sum())
-    measured = sensitivity.output_error({node: {0: quantized_map(values, plan[node], config)} for node in readers})
+    measured = sensitivity.output_error(
+        {node: {0: quantized_map(values, plan[node], config, statistics)} for node in readers}
+    )
     gain = measured / at_layer_bits if at_layer_bits > 0 else 0.0
     return Claim(values[0, 0].size, gain * errors * power)
 

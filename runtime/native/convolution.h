@@ -87,14 +87,13 @@ class Convolution {
   void take_feedback(const float* coefficients);  // (inputs, inputs)
   void fold_feedback(const ConvolutionRun& run, Folded& folded) const;
   void quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row, Band& band) const;
-  void border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width, int64_t output_width,
-                   Band& band) const;
+  void border_bias(const Folded& folded, int64_t input_width, Band& band) const;
   void begin_band(int64_t input_width, Band& band) const;
   NewRow hold_rows(const ConvolutionRun& run, const Folded& folded, int64_t row, Band& band) const;
   void finish_chunk(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, bool sets_pivot, const Band& band,
                     BandStatistics* statistics) const;
   void aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band, Finish& finish) const;
-  void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const float* values) const;
+  void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const Band& band) const;
 
   const Kernels& kernels_;
   ConvolutionParameters parameters_;

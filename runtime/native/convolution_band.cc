@@ -8,19 +8,18 @@
 namespace daq {
 
 // What is added to the sums: the bias, and lo times the weights of the taps that lie inside the picture.
-void Convolution::border_bias(const Folded& folded, const std::vector<char>& valid_rows, int64_t input_width,
-                              int64_t output_width, Band& band) const {
+void Convolution::border_bias(const Folded& folded, int64_t input_width, Band& band) const {
   const auto outputs = static_cast<size_t>(padded_outputs_);
   band.row_offsets.assign(static_cast<size_t>(kernel_[1]) * outputs, 0.0f);
   bool all_rows = true;
   for (int64_t ky = 0; ky < kernel_[0]; ++ky) {
-    const bool valid = valid_rows[static_cast<size_t>(ky)] != 0;
+    const bool valid = band.valid_rows[static_cast<size_t>(ky)] != 0;
     all_rows = all_rows && valid;
     if (!valid) continue;
     const float* offsets = folded.offsets.data() + static_cast<size_t>(ky * kernel_[1]) * outputs;
     for (size_t i = 0; i < band.row_offsets.size(); ++i) band.row_offsets[i] += offsets[i];
   }
-  const int64_t border = band.left + output_width - band.right;
+  const int64_t border = band.left + band.width - band.right;
   band.bias.resize(static_cast<size_t>(1 + border) * outputs);
   const auto fill = [&](float* bias, int64_t x) {
     std::copy(bias_.begin(), bias_.end(), bias);
@@ -113,7 +112,7 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
                              parameters_.activation, parameters_.operand, parameters_.operand_first, planes == 2};
   for (int64_t row = first_row; row < last_row; ++row) {
     NewRow new_row = hold_rows(run, folded, row, band);
-    border_bias(folded, band.valid_rows, run.width, band.width, band);
+    border_bias(folded, run.width, band);
     if (statistics != nullptr) statistics->begin_row();
     const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
                                        folded.packed, valid_.data()};
@@ -161,7 +160,7 @@ void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilog
       if (statistics != nullptr) finish.statistics = &statistics->row();
       aim_finish(run, chunk.row, begin, block, band, finish);
       kernels_.finish(epilogue, finish);
-      if (parameters_.planar) scatter(run, chunk.row, begin, count, block, band.values);
+      if (parameters_.planar) scatter(run, chunk.row, begin, count, block, band);
       first = false;
     }
   }
@@ -191,18 +190,18 @@ void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, 
                        block % channel_blocks * kBlock;
 }
 
-// Values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for.
+// The band's values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for.
 void Convolution::scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block,
-                          const float* values) const {
+                          const Band& band) const {
   const int64_t size = parameters_.blocksize, subpixels = size * size;
-  const int64_t height = output_height(run.height) * size, width = output_width(run.width) * size;
+  const int64_t height = output_height(run.height) * size, width = band.width * size;
   for (int64_t lane = 0; lane < kBlock; ++lane) {
     const int64_t output = block * kBlock + lane;
     if (output >= outputs_) return;
     const int64_t channel = parameters_.depth_first ? output % channels_ : output / subpixels;
     const int64_t subpixel = parameters_.depth_first ? output / channels_ : output % subpixels;
     float* target = run.float_output + (channel * height + row * size + subpixel / size) * width + x * size + subpixel % size;
-    for (int64_t p = 0; p < pixels; ++p) target[p * size] = values[p * kBlock + lane];
+    for (int64_t p = 0; p < pixels; ++p) target[p * size] = band.values[p * kBlock + lane];
   }
 }
 

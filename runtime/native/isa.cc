@@ -53,7 +53,8 @@ bool detect(Isa isa) {
   const bool vnni = avx2 && (state & kAvx512State) == kAvx512State && bit(ebx7, 16) && bit(ebx7, 17) && bit(ebx7, 30) &&
                     bit(ebx7, 31) && bit(ecx7, 11);  // F, DQ, BW, VL, VNNI
   if (isa == Isa::avx512_vnni) return vnni;
-  return vnni && bit(ecx7, 1) && bit(edx7, 24) && bit(edx7, 25) && (state & kTileState) == kTileState && tiles_granted();  // VBMI, tiles, their int8
+  return vnni && bit(ecx7, 1) && bit(edx7, 24) && bit(edx7, 25) &&  // VBMI, tiles, their products of bytes
+         (state & kTileState) == kTileState && tiles_granted();
 }
 
 #else

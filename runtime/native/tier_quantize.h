@@ -49,6 +49,18 @@ void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* p
   }
 }
 
+#if defined(__AVX512BW__)
+// Whole numbers of 64 channels as bytes; what is less than 0 becomes 0.
+inline __m512i packed_bytes(const __m512i (&whole)[4]) {
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i low = _mm512_packus_epi32(whole[0], whole[1]), high = _mm512_packus_epi32(whole[2], whole[3]);
+  return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+}
+
+// Of 16 channels: how often codes are doubled.
+inline __m512i doublings_of(const float* shift) { return _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(shift))); }
+#endif
+
 #if defined(__AVX512VBMI__)
 // The distance from the origin to the level nearest to m half units from it: levels k and k + 1 are parted by (k^2 + 6 k + 3) / 2.
 struct LevelTable {
@@ -80,21 +92,14 @@ void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels,
     inverse_half_unit[b] = part_load(quantizer.inverse_step + b * kLanes) * part_set(2.0f);
     highest[b] = part_load(quantizer.highest + b * kLanes) * part_set(2.0f);
     origins[b] = _mm512_cvtps_epi32(part_load(quantizer.origin + b * kLanes));
-    shifts[b] = _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(quantizer.shift + b * kLanes)));
+    shifts[b] = doublings_of(quantizer.shift + b * kLanes);
   }
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const auto packed = [order](const __m512i (&part)[4]) {
-    const __m512i low = _mm512_packus_epi32(part[0], part[1]), high = _mm512_packus_epi32(part[2], part[3]);
-    return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
-  };
-  const __m512i origin = packed(origins), above = _mm512_add_epi8(origin, origin);
+  const __m512i origin = packed_bytes(origins), shift = packed_bytes(shifts), above = _mm512_add_epi8(origin, origin);
   const __m512i below = _mm512_subs_epu8(above, _mm512_set1_epi8(1));
   // Bytes are shifted by doubling.
   __mmask64 doubled[8];
   int doublings = 0;
-  while ((doubled[doublings] = _mm512_cmpgt_epu8_mask(packed(shifts), _mm512_set1_epi8(static_cast<char>(doublings)))) != 0) {
-    ++doublings;
-  }
+  while ((doubled[doublings] = _mm512_cmpgt_epu8_mask(shift, _mm512_set1_epi8(static_cast<char>(doublings)))) != 0) ++doublings;
   __m512i table[4];
   for (int i = 0; i < 4; ++i) table[i] = _mm512_load_si512(kLevelTable.distance + 64 * i);
   for (int64_t x = 0; x < count; ++x) {
@@ -104,7 +109,7 @@ void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels,
       // NaN stays, and becomes the least integer; what is negative is packed as 0.
       whole[b] = _mm512_cvt_roundps_epi32(part_min(highest[b], position), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
     }
-    const __m512i position = packed(whole);
+    const __m512i position = packed_bytes(whole);
     const __m512i magnitude = _mm512_or_si512(_mm512_subs_epu8(position, above), _mm512_subs_epu8(below, position));
     const __m512i distance = _mm512_mask_blend_epi8(_mm512_movepi8_mask(magnitude),
                                                     _mm512_permutex2var_epi8(table[0], magnitude, table[1]),
@@ -130,9 +135,8 @@ void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, in
     inverse_step[b] = part_load(quantizer.inverse_step + b * kLanes);
     highest[b] = part_load(quantizer.highest + b * kLanes);
     origin[b] = lanes_load((kCompanded ? quantizer.origin : quantizer.lo) + b * kLanes);
-    shift[b] = _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(quantizer.shift + b * kLanes)));
+    shift[b] = doublings_of(quantizer.shift + b * kLanes);
   }
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   for (int64_t x = 0; x < count; ++x) {
     __m512i code[4];
     for (int b = 0; b < 4; ++b) {
@@ -141,8 +145,7 @@ void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, in
       if constexpr (kCompanded) held = nearest_level({{held}}, origin[b]).part[0];
       code[b] = _mm512_sllv_epi32(_mm512_cvtps_epi32(held), shift[b]);
     }
-    const __m512i low = _mm512_packus_epi32(code[0], code[1]), high = _mm512_packus_epi32(code[2], code[3]);
-    _mm512_storeu_si512(codes + x * code_stride, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high)));
+    _mm512_storeu_si512(codes + x * code_stride, packed_bytes(code));
   }
 }
 #endif
