@@ -20,6 +20,7 @@ from .calibration import (
     PICTURES,
     CalibratedLayer,
     Calibration,
+    FeltErrors,
     OutputSensitivity,
     Progress,
     calibrate,
@@ -160,9 +161,10 @@ def _calibrate(
     model.metadata_props["daq.calibration"] = hashlib.sha256(
         scaled.images.tobytes() + _input(model, pictures_of_weights).tobytes()
     ).hexdigest()
+    felt_errors: Mapping[ir.Node, FeltErrors] = {}
     if config.range_rule == "deploy" or config.mixed:
         # Held no longer than that: it keeps every feature map of the network.
-        plan = _by_sensitivity(
+        plan, felt_errors = _by_sensitivity(
             OutputSensitivity(model.graph, scaled.images[:PICTURES], calibration.execute),
             plan,
             config,
@@ -173,22 +175,23 @@ def _calibrate(
     if pictures_of_weights is not calibration.images:
         scaled = replace(scaled, images=_usual(model, pictures_of_weights, calibration))
     held_out = _usual(model, calibration.held_out, calibration)
-    return calibrate(model.graph, plan, config, replace(scaled, held_out=held_out))
+    return calibrate(model.graph, plan, config, replace(scaled, held_out=held_out), felt_errors)
 
 
 def _by_sensitivity(
     sensitivity: OutputSensitivity, plan: dict[ir.Node, LayerReport], config: DaqConfig, progress: Progress
-) -> dict[ir.Node, LayerReport]:
-    """Choose what is told by what a change of one layer does to the output."""
+) -> tuple[dict[ir.Node, LayerReport], Mapping[ir.Node, FeltErrors]]:
+    """Choose what is told by what a change of one layer does to the output; return the plan, and how it feels errors."""
+    felt_errors: Mapping[ir.Node, FeltErrors] = {}
     if config.range_rule == "deploy":
         plan = choose_tails(sensitivity, plan, config, progress)
         if config.error_feedback:
-            plan = choose_feedback(sensitivity, plan, config, progress)
+            plan, felt_errors = choose_feedback(sensitivity, plan, config, progress)
     if config.mixed:
         plan = mix_channel_bits(sensitivity, plan, config, progress)
         if config.weight_rule == "deploy":
             plan = mix_weight_bits(sensitivity, plan, config, progress)
-    return plan
+    return plan, felt_errors
 
 
 def _usual(model: ir.Model, pictures: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float32]:

@@ -132,10 +132,11 @@ def _float_conv() -> str:
 
 
 def _feedback() -> ErrorFeedback:
-    """Return feedback from the second half of the channels, which are rounded first, to the first half."""
+    """Return feedback from each pixel to its right neighbour, and from later channels, rounded first, to those before."""
     order = tuple(reversed(range(-(-CHANNELS // GROUP))))
     channels = np.arange(CHANNELS)
-    coefficients = np.cos(3.0 * channels[:, None] + channels) * (channels[:, None] // GROUP < channels // GROUP)
+    coefficients = np.cos(3.0 * channels[:, None] + np.arange(2 * CHANNELS))
+    coefficients[:, CHANNELS:] *= channels[:, None] // GROUP < channels // GROUP
     return ErrorFeedback(order, (coefficients / 4).astype(np.float16))
 
 

@@ -17,11 +17,15 @@ from daq_deploy.numerics.error_feedback import GROUP
 from daq_deploy.passes.plan import LayerReport
 
 
-def random_feedback(generator: np.random.Generator, channels: int, size: float = 0.2) -> ErrorFeedback:
-    """Any order, and coefficients from groups to those after them."""
+def random_feedback(
+    generator: np.random.Generator, channels: int, size: float = 0.2, from_left: bool = True
+) -> ErrorFeedback:
+    """Any order, and coefficients from groups to those after them, and perhaps from the pixel to the left."""
     order = generator.permutation(-(-channels // GROUP))
     rank = np.argsort(order)[np.arange(channels) // GROUP]
-    coefficients = generator.normal(0, size, (channels, channels)) * (rank[:, None] > rank[None, :])
+    coefficients = generator.normal(0, size, (channels, 2 * channels))
+    coefficients[:, :channels] *= from_left
+    coefficients[:, channels:] *= rank[:, None] > rank[None, :]
     return ErrorFeedback(tuple(order.tolist()), coefficients.astype(np.float16))
 
 
@@ -34,7 +38,7 @@ def fed_back(model: onnx.ModelProto, config: DaqConfig, inline: bool = False) ->
             if layer.activation_bits < 8:
                 channels = layer.weight_shape[1] * node.attributes.get_int("group", 1)
                 generator = np.random.default_rng(zlib.crc32(str(node.inputs[0].name).encode()))
-                feedback = random_feedback(generator, channels, 0.2 / channels**0.5)
+                feedback = random_feedback(generator, channels, 0.2 / channels**0.5, bool(generator.integers(2)))
                 plan[node] = replace(layer, error_feedback=True, feedback=feedback)
         return plan
 

@@ -25,6 +25,7 @@ from daq_deploy.numerics import (
     with_feedback,
 )
 from daq_deploy.numerics.companding import highest_position, nearest_level, position_of
+from daq_deploy.numerics.error_feedback import RUN
 from daq_deploy.runtime.executor import OrtNodeExecutor
 
 Array = npt.NDArray[Any]
@@ -212,16 +213,23 @@ def error_feedback_call(offset: Array, step: Array, span: Array, *others: Array)
     """`daq.ErrorFeedback<G>` and that of companded levels, of layers that are left to ONNX Runtime; of one image."""
     *origin, coefficients, channels, places, sizes = others
     levels = offset[:, channels].astype(np.float64)
+    count = len(channels)
+    coefficients = np.pad(coefficients, ((0, 0), (2 * count - coefficients.shape[1], 0)))
     errors = np.zeros_like(levels)
     steps, spans = step.reshape(span.shape)[:, channels], span[:, channels]
-    for start, stop in itertools.pairwise([0, *np.cumsum(sizes)]):
-        part = slice(start, stop)
-        levels[:, part] += np.einsum("oi,nihw->nohw", coefficients[part], errors)
-        clipped = np.minimum(levels[:, part], spans[:, part])
-        if origin:
-            (clipped,) = nearest_level_call(clipped, steps[:, part].ravel(), origin[0][:, channels][:, part])
-        rounded = np.rint(np.maximum(clipped, 0) / steps[:, part]) * steps[:, part]
-        errors[:, part] = rounded - levels[:, part]
+    for x in range(levels.shape[3]):
+        pixel = np.s_[:, :, :, x : x + 1]
+        if x % RUN > 0:
+            levels[pixel] += np.einsum("oi,nihw->nohw", coefficients[:, :count], errors[..., x - 1 : x])
+        for start, stop in itertools.pairwise([0, *np.cumsum(sizes)]):
+            part = slice(start, stop)
+            own = np.s_[:, part, :, x : x + 1]
+            levels[own] += np.einsum("oi,nihw->nohw", coefficients[part, count:], errors[pixel])
+            clipped = np.minimum(levels[own], spans[:, part])
+            if origin:
+                (clipped,) = nearest_level_call(clipped, steps[:, part].ravel(), origin[0][:, channels][:, part])
+            rounded = np.rint(np.maximum(clipped, 0) / steps[:, part]) * steps[:, part]
+            errors[own] = rounded - levels[own]
     return [levels[:, places].astype(np.float32)]
 
 

@@ -3,6 +3,7 @@
 from .calibrate import calibrate
 from .calibration import CalibratedLayer, Calibration, Progress
 from .feedback import choose_feedback
+from .felt_errors import FeltErrors
 from .images import calibration_mosaics, drawn_picture, mosaics_of_weights, synthetic_mosaics
 from .mixed_channels import mix_channel_bits
 from .mixed_weights import mix_weight_bits
@@ -14,6 +15,7 @@ __all__ = [
     "PICTURES",
     "CalibratedLayer",
     "Calibration",
+    "FeltErrors",
     "OutputSensitivity",
     "Progress",
     "calibrate",

@@ -55,32 +55,36 @@ NEARBY = 1e-3
 
 
 def output_gradients(
-    graph: ir.Graph, values: Mapping[ir.Value, Array], execute: NodeExecutor, readers: Iterable[ir.Node], seed: int = 0
+    graph: ir.Graph,
+    values: Mapping[ir.Value, Array],
+    execute: NodeExecutor,
+    convolutions: Iterable[ir.Node],
+    seed: int = 0,
 ) -> dict[ir.Node, Float32Array]:
-    """Return J' r at the first input of nodes, (N, C, H, W), where r are random signs at the output.
+    """Return J' r at the first output of convolutions, (N, O, H, W), where r are random signs at the output of the graph.
 
     Ops that are no convolution, arithmetic, function of single values or move of values count as constant, as do branches
-    that go through one alone; nodes from which nothing else leads to the output are left out.
+    that go through one alone; nodes from which nothing else leads to the output are left out, and those that are no Conv.
 
     Args:
         graph: of one image input.
         values: all of a run.
         execute: computes a node.
-        readers: nodes of the graph; an error in what one reads goes through it alone, not through others that read it.
+        convolutions: nodes of the graph.
         seed: of the signs.
     """
     output = graph.outputs[0]
     signs = np.random.default_rng(seed).integers(0, 2, values[output].shape) * 2 - 1
     gradients = {output: signs.astype(np.float32)}
-    wanted, found = set(readers), dict[ir.Node, Float32Array]()
+    wanted, found = set(convolutions), dict[ir.Node, Float32Array]()
     for node in reversed(list(graph)):
         if gradients.keys().isdisjoint(node.outputs):
             continue
         inputs = [None if value is None else values[value] for value in node.inputs]
         above = [gradients.get(value, np.zeros(values[value].shape, np.float32)) for value in node.outputs]
         below = _carry_back(node, inputs, above, execute)
-        if node in wanted and below:
-            found[node] = below[0]
+        if node in wanted and node.op_type == "Conv":
+            found[node] = above[0]
         for value, gradient in zip(node.inputs, below, strict=False):
             if value is not None and not value.is_initializer():
                 gradients[value] = gradients[value] + gradient if value in gradients else gradient
@@ -97,7 +101,7 @@ def _carry_back(
     second = np.asarray(inputs[1]) if len(inputs) > 1 else first
     match node.op_type:
         case "Conv":
-            return [_convolve_back(node, first, second, gradient, execute)]
+            return [convolved_back(node, first.shape, second, gradient, execute)]
         case "Add":
             return [_summed_to(gradient, first), _summed_to(gradient, second)]
         case "Sub":
@@ -127,16 +131,16 @@ def _carry_back(
     return []
 
 
-def _convolve_back(
-    node: ir.Node, feature_map: Array, weights: Array, gradient: Float32Array, execute: NodeExecutor
+def convolved_back(
+    node: ir.Node, shape: tuple[int, ...], weights: Array, gradient: Float32Array, execute: NodeExecutor
 ) -> Float32Array:
-    """Return the gradient at what a Conv reads: a transposed convolution with the same weights."""
+    """Return the gradient at what a Conv reads, of this shape: a transposed convolution with the same weights."""
     kept = [attribute for attribute in node.attributes.values() if attribute.name not in ("auto_pad", "pads")]
-    kept.append(ir.AttrInt64s("pads", pads_of(node, feature_map.shape[2:], weights.shape[2:])))
+    kept.append(ir.AttrInt64s("pads", pads_of(node, shape[2:], weights.shape[2:])))
     transposed = ir.Node("", "ConvTranspose", [], kept, name=f"{node.name}.back")
     (smaller,) = execute(transposed, [gradient, weights])
     # Rows and columns that the stride leaves over are read by no output.
-    left_over = [(0, size - had) for size, had in zip(feature_map.shape, np.asarray(smaller).shape, strict=True)]
+    left_over = [(0, size - had) for size, had in zip(shape, np.asarray(smaller).shape, strict=True)]
     return np.pad(np.asarray(smaller, np.float32), left_over)
 
 
@@ -152,4 +156,4 @@ def _summed_to(gradient: Float32Array, operand: Array) -> Float32Array:
     return summed
 
 
-__all__ = ["output_gradients"]
+__all__ = ["Float32Array", "convolved_back", "output_gradients"]

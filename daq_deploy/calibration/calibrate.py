@@ -6,9 +6,11 @@ input q (its own activations quantized, all layers before it quantized already):
 1. the least squares answer to the quantization so far:  T = argmin E|T q - y|^2 = E[y q'] E[q q']^-1  (moments centred),
    pulled towards W
 2. error-compensated rounding of T under E[q q']
-3. the bias that keeps the mean of the output
+3. error feedback in what it reads, where there is any, that suits the rounded weights: errors that float weights do not feel
+   these may
+4. the bias that keeps the mean of the output
 
-The tails of the range rule are chosen before that (`tails.py`).
+The tails of the range rule, and which maps get feedback, are chosen before that (`tails.py`, `feedback.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
@@ -24,6 +27,7 @@ from daq_deploy.numerics.steps import TINY
 from daq_deploy.passes.plan import LayerReport
 
 from .calibration import CalibratedLayer, Calibration, quantized_map
+from .felt_errors import FeltErrors
 from .layer_weights import rounding
 from .lockstep import Array, Stream
 
@@ -39,7 +43,11 @@ taken where it explodes against the strong one's.
 
 
 def calibrate(
-    graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
+    graph: ir.Graph,
+    plan: Mapping[ir.Node, LayerReport],
+    config: DaqConfig,
+    calibration: Calibration,
+    felt_errors: Mapping[ir.Node, FeltErrors],
 ) -> tuple[dict[ir.Node, LayerReport], dict[ir.Node, CalibratedLayer]]:
     """Return the plan, and weights and bias of every layer whose weights it quantizes.
 
@@ -47,10 +55,10 @@ def calibrate(
     explode on others. Where it errs much more on those, a strong pull is tried too. Where that explodes as well, both are
     tried without error feedback, which is left out if the pictures held out are better for it.
     """
-    found = _with_usual_pull(graph, plan, config, calibration)
+    found = _with_usual_pull(graph, plan, config, calibration, felt_errors)
     if found.explodes and any(layer.error_feedback for layer in plan.values()):
         plain = {node: replace(layer, error_feedback=False, feedback=None) for node, layer in plan.items()}
-        found = min(found, _with_usual_pull(graph, plain, config, calibration), key=lambda rounded: rounded.unseen)
+        found = min(found, _with_usual_pull(graph, plain, config, calibration, {}), key=lambda rounded: rounded.unseen)
     return dict(found.plan), found.layers
 
 
@@ -69,13 +77,17 @@ class _Rounded:
 
 
 def _with_usual_pull(
-    graph: ir.Graph, plan: Mapping[ir.Node, LayerReport], config: DaqConfig, calibration: Calibration
+    graph: ir.Graph,
+    plan: Mapping[ir.Node, LayerReport],
+    config: DaqConfig,
+    calibration: Calibration,
+    felt_errors: Mapping[ir.Node, FeltErrors],
 ) -> _Rounded:
     weak_pull, strong_pull = RIDGES
-    weak = _with_pull(graph, plan, config, calibration, weak_pull, "Rounding weights")
+    weak = _with_pull(graph, plan, config, calibration, felt_errors, weak_pull, "Rounding weights")
     if not weak.explodes:
         return weak
-    strong = _with_pull(graph, plan, config, calibration, strong_pull, "Rounding weights again")
+    strong = _with_pull(graph, plan, config, calibration, felt_errors, strong_pull, "Rounding weights again")
     return strong if weak.unseen > EXPLOSION * strong.unseen else weak
 
 
@@ -110,14 +122,17 @@ def _error(graph: ir.Graph, floating: Stream, quantized: Stream) -> float:
 
 def _with_pull(
     graph: ir.Graph,
-    plan: Mapping[ir.Node, LayerReport],
+    before: Mapping[ir.Node, LayerReport],
     config: DaqConfig,
     calibration: Calibration,
+    felt_errors: Mapping[ir.Node, FeltErrors],
     ridge: float,
     title: str,
 ) -> _Rounded:
+    plan = dict(before)
     floating, quantized = (Stream(graph, calibration.images, calibration.execute) for _ in range(2))
     results: dict[ir.Node, CalibratedLayer] = {}
+    rounded: dict[ir.Node, npt.NDArray[np.float32]] = {}
     for node in graph:
         layer = plan.get(node)
         if layer is None or layer.weight_bits == FLOAT_BITS:
@@ -125,13 +140,19 @@ def _with_pull(
             quantized.run(node)
             continue
         calibration.progress(title, len(results) / len(plan))
-        quantized_input = np.asarray(quantized.read(node.inputs[0]), dtype=np.float32)
-        quantized_input = quantized_map(quantized_input, layer, config)
+        feature_map = np.asarray(quantized.read(node.inputs[0]), dtype=np.float32)
+        quantized_input = quantized_map(feature_map, layer, config)
         floating.run(node)
         output = np.asarray(floating.read(node.outputs[0]), dtype=np.float32)
         output_mean = output.mean(axis=(0, 2, 3), dtype=np.float64)
         codes = rounding(node, quantized_input, output, ridge)(layer.weight_bits)
-        weights = codes.dequantize()
+        rounded[node] = weights = codes.dequantize()
+        if node in felt_errors:
+            feedback = felt_errors[node].feedback(rounded)
+            # A map has one feedback: that which suits all its readers, as far as their weights are rounded.
+            for reader in felt_errors[node].readers:
+                plan[reader] = replace(plan[reader], feedback=feedback)
+            quantized_input = quantized_map(feature_map, plan[node], config)
         (biasless,) = calibration.execute(node, [quantized_input, weights])
         bias = (output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)).astype(np.float32)
         results[node] = CalibratedLayer(codes, bias)

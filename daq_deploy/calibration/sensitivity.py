@@ -59,6 +59,11 @@ class OutputSensitivity:
         """Return a feature map of the float network."""
         return self._values[value].astype(np.float32, copy=False)
 
+    def weights(self, convolution: ir.Node) -> npt.NDArray[np.float32]:
+        """Return the weights of a convolution (O, I, kH, kW)."""
+        assert convolution.inputs[1] is not None
+        return self.value(convolution.inputs[1])
+
     def output_error(self, replaced: Mapping[ir.Node, Mapping[int, Array]]) -> float:
         """Return the mean squared error of the output where some inputs of some nodes, by index, are replaced.
 

@@ -1,10 +1,11 @@
-"""Error feedback: channels that are quantized later make good what those before them lost.
+"""Error feedback: what is quantized later makes good what was lost before it.
 
-Channels are rounded in groups of GROUP. What rounding a group adds to its values, e, moves the network's output by J e; the
-channels that come after are moved before they are rounded themselves, by A e, such that the two nearly cancel there: of all
-A, the one that leaves least of J e in the mean (calibration/error_feedback.py). It is how error-compensated
-rounding treats weights, applied to each pixel of a feature map, and noise shaping from channel to channel. Codes keep their
-levels and bits: what changes is which level a value gets.
+Channels are rounded in groups of GROUP, and the pixels of a row from left to right. What rounding a group of a pixel adds to
+its values, e, moves the network's output by J e; the channels that come after, of this pixel and of its right neighbour, are
+moved before they are rounded themselves, by A e, such that the two nearly cancel there: of all A, the one that leaves least
+of J e in the mean (calibration/feedback.py). It is how error-compensated rounding treats weights, applied to a feature map,
+and noise shaping from channel to channel and from pixel to pixel. Codes keep their levels and bits: what changes is which
+level a value gets. Rows are cut into runs of RUN pixels that know nothing of each other, so that many are computed at once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from .ranges import Bits, ChannelRange
 GROUP = 8
 """Channels that are rounded together."""
 
+RUN = 8
+"""Pixels of a row of which each is moved by the errors of the one before it; x is where a run begins if RUN divides it."""
+
 
 @dataclass(frozen=True)
 class ErrorFeedback:
@@ -28,10 +32,16 @@ class ErrorFeedback:
     order: tuple[int, ...]
     """Groups, first rounded first: group g has channels g * GROUP to (g + 1) * GROUP - 1, as far as there are."""
     coefficients: npt.NDArray[np.float16]
-    """A (C, C): row of the channel that is moved, column of that whose error it is.
+    """A (C, 2 C): row of the channel that is moved, column of that whose error it is, in the pixel to the left and, from C
+    on, in its own pixel.
 
-    Zero but for channels that are moved by groups rounded before theirs.
+    The second half is zero but for channels that are moved by groups rounded before theirs.
     """
+
+    @property
+    def from_left(self) -> bool:
+        """Whether a pixel is moved by the errors of the one to its left."""
+        return bool(self.coefficients[:, : len(self.coefficients)].any())
 
     @property
     def groups(self) -> list[npt.NDArray[np.int64]]:
@@ -47,7 +57,7 @@ def with_feedback(
     feedback: ErrorFeedback,
     codes: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Return what to quantize in place of a feature map (N, C, H, W): each channel moved by the errors of those before it.
+    """Return what to quantize in place of a feature map (N, C, H, W): each value moved by the errors of those before it.
 
     Args:
         feature_map: float32.
@@ -56,20 +66,30 @@ def with_feedback(
         feedback: of this many channels.
         codes: what the channels were rounded to, (N, C, H, W); None rounds them to the nearest level.
     """
-    moved, coefficients = feature_map.copy(), feedback.coefficients.astype(np.float32)
-    for part in feedback.groups:
-        own = replace(
-            channels,
-            lo=channels.lo[:, part],
-            step=channels.step[:, part],
-            origin=None if channels.origin is None else channels.origin[:, part],
-        )
-        own_bits = bits if isinstance(bits, int) else bits[part]
-        values = moved[:, part]
-        rounded = quantize(values, own, own_bits) if codes is None else codes[:, part]
-        error = dequantize(rounded, own) - values
-        moved += np.einsum("oi,nihw->nohw", coefficients[:, part], error, optimize=True)
+    coefficients = feedback.coefficients.astype(np.float32)
+    from_left, own = np.split(coefficients, 2, axis=1)
+    moved = feature_map.copy()
+    errors = np.zeros_like(moved[..., ::RUN])
+    for x in range(min(RUN, feature_map.shape[3])):
+        pixels = moved[..., x::RUN]
+        # The last run may end before this pixel.
+        pixels += np.einsum("oi,nihw->nohw", from_left, errors[..., : pixels.shape[3]], optimize=True)
+        errors = np.zeros_like(pixels)
+        for part in feedback.groups:
+            levels = replace(
+                channels,
+                lo=channels.lo[:, part],
+                step=channels.step[:, part],
+                origin=None if channels.origin is None else channels.origin[:, part],
+            )
+            values = pixels[:, part]
+            if codes is None:
+                rounded = quantize(values, levels, bits if isinstance(bits, int) else bits[part])
+            else:
+                rounded = codes[:, part, :, x::RUN]
+            errors[:, part] = dequantize(rounded, levels) - values
+            pixels += np.einsum("oi,nihw->nohw", own[:, part], errors[:, part], optimize=True)
     return moved
 
 
-__all__ = ["GROUP", "ErrorFeedback", "with_feedback"]
+__all__ = ["GROUP", "RUN", "ErrorFeedback", "with_feedback"]

@@ -20,11 +20,11 @@ import onnx_ir as ir
 from daq_deploy.config import DaqConfig
 from daq_deploy.errors import ModelError
 from daq_deploy.numerics import ErrorFeedback
-from daq_deploy.numerics.error_feedback import GROUP
 from daq_deploy.numerics.ranges import Bits, Tail
 from daq_deploy.ops import DOMAIN
 
-from .graph import constant_array, convolutions
+from .feedback_nodes import before_feedback
+from .graph import constant_array, convolutions, producer_of
 from .plan import LayerReport, read_layers
 
 
@@ -101,23 +101,23 @@ def layers_of(model: ir.Model) -> tuple[LayerReport, ...]:
 
 
 def _match(model: ir.Model, quantized: ir.Value, nodes: tuple[ir.Node, ...]) -> DaqBlock | None:
-    addition = _producer(quantized, "Add")
+    addition = producer_of(quantized, "Add")
     if addition is None:
         return None
     levels, lo = addition.inputs
-    dequantize = _producer(_before_reshape(levels), "DequantizeLinear")
+    dequantize = producer_of(_before_reshape(levels), "DequantizeLinear")
     if dequantize is None or lo is None:
         return None
     codes, step = dequantize.inputs[:2]
-    clip = _producer(codes, "Clip")
-    quantize = _producer(codes if clip is None else clip.inputs[0], "QuantizeLinear")
+    clip = producer_of(codes, "Clip")
+    quantize = producer_of(codes if clip is None else clip.inputs[0], "QuantizeLinear")
     if quantize is None or codes is None or step is None or quantize.inputs[1] is not step:
         return None
     offset = _before_reshape(quantize.inputs[0])
     offset, origin = _before_nearest_level(offset)
-    minimum = _producer(offset, "Min")
-    offset, feedback = _before_feedback(offset if minimum is None else minimum.inputs[0])
-    subtraction = _producer(offset, "Sub")
+    minimum = producer_of(offset, "Min")
+    offset, feedback = before_feedback(offset if minimum is None else minimum.inputs[0])
+    subtraction = producer_of(offset, "Sub")
     if subtraction is None or subtraction.inputs[1] is not lo or subtraction.inputs[0] is None:
         return None
     last_code = None if clip is None else constant_array(clip.inputs[2])
@@ -173,65 +173,18 @@ def _settings(model: ir.Model, lo: ir.Value, reader: ir.Node, bits: int) -> _Set
     )
 
 
-def _producer(value: ir.Value | None, kind: str) -> ir.Node | None:
-    """Return the node that computes a value, None if it is not of this kind."""
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == kind and node.domain == "" else None
-
-
 def _before_nearest_level(value: ir.Value | None) -> tuple[ir.Value | None, ir.Value | None]:
     """Return what a node NearestLevel, or the nodes it was inlined to, reads, and the origin; else the value and None."""
     node = value.producer() if value is not None else None
     if node is not None and node.domain == DOMAIN and node.op_type == "NearestLevel":
         return node.inputs[0], node.inputs[2]
-    choice = _producer(value, "Where")
-    comparison = _producer(choice.inputs[0], "Less") if choice is not None else None
+    choice = producer_of(value, "Where")
+    comparison = producer_of(choice.inputs[0], "Less") if choice is not None else None
     return (value, None) if choice is None or comparison is None else (choice.inputs[1], comparison.inputs[0])
 
 
-def _before_feedback(value: ir.Value | None) -> tuple[ir.Value | None, ErrorFeedback | None]:
-    """Return what a node ErrorFeedback, or the nodes it was inlined to, reads, and the feedback; else the value and None."""
-    node = value.producer() if value is not None else None
-    if node is not None and node.domain == DOMAIN and "ErrorFeedback" in node.op_type:
-        coefficients, channels, _, sizes = node.inputs[-4:]
-        return node.inputs[0], _feedback(coefficients, channels, sizes)
-    rows = _producer(_before_reshape(value), "Gather")
-    joined = _producer(rows.inputs[0], "Concat") if rows is not None else None
-    if joined is None:
-        return value, None
-    # The first group is moved by nothing, the second by the errors of the first.
-    split = _source(joined.inputs[0], "Identity", "Split")
-    gather = _producer(split.inputs[0], "Gather") if split is not None else None
-    addition = _producer(joined.inputs[1], "Add")
-    product = _producer(addition.inputs[1], "MatMul") if addition is not None else None
-    weights = _source(product.inputs[0], "Slice", "Split") if product is not None else None
-    if split is None or gather is None or weights is None:
-        return value, None
-    return _before_reshape(gather.inputs[0]), _feedback(weights.inputs[0], gather.inputs[1], split.inputs[1])
-
-
-def _source(value: ir.Value | None, passed: str, kind: str) -> ir.Node | None:
-    """Return the node of a kind that computes a value, by way of one that is passed or directly."""
-    between = _producer(value, passed)
-    return _producer(value if between is None else between.inputs[0], kind)
-
-
-def _feedback(coefficients: ir.Value | None, channels: ir.Value | None, sizes: ir.Value | None) -> ErrorFeedback | None:
-    """Read error feedback from the constants of a graph, where its channels are in the order of rounding."""
-    cast = _producer(coefficients, "Cast")
-    if cast is None:
-        return None
-    constants = [constant_array(value) for value in (cast.inputs[0], channels, sizes)]
-    if any(array is None for array in constants):
-        return None
-    halves, order, group_sizes = (np.asarray(array) for array in constants)
-    places = np.argsort(order)
-    firsts = order[np.cumsum(group_sizes) - group_sizes]
-    return ErrorFeedback(tuple((firsts // GROUP).tolist()), halves[np.ix_(places, places)].astype(np.float16))
-
-
 def _before_reshape(value: ir.Value | None) -> ir.Value | None:
-    reshape = _producer(value, "Reshape")
+    reshape = producer_of(value, "Reshape")
     return value if reshape is None else reshape.inputs[0]
 
 

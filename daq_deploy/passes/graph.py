@@ -37,6 +37,20 @@ def constant_bias(convolution: ir.Node) -> npt.NDArray[np.float32] | None:
     return float_constant(convolution.inputs[2]) if len(convolution.inputs) > 2 else None
 
 
+def producer_of(value: ir.Value | None, *kinds: str) -> ir.Node | None:
+    """Return the last of a chain of nodes of these kinds, None where it is broken.
+
+    The first node of the chain computes the value, each other one the first input of the one before.
+    """
+    node = None
+    for kind in kinds:
+        node = value.producer() if value is not None else None
+        if node is None or node.op_type != kind or node.domain != "":
+            return None
+        value = node.inputs[0]
+    return node
+
+
 def only_consumer(value: ir.Value) -> ir.Node | None:
     """Return the one node that reads `value`, None if there are more, none, or it is a graph output."""
     uses = tuple(value.uses())

@@ -47,7 +47,7 @@ class QuantizeActivations(ir.passes.InPlacePass):
         builder = _BlockBuilder(model, self._config)
         blocks: dict[tuple[object, ...], ir.Value] = {}
         kinds: set[RangeKind] = set()
-        feedbacks: set[tuple[int, bool]] = set()
+        feedbacks: set[tuple[int, bool, bool]] = set()
         for node, layer in self._plan.items():
             feature_map = node.inputs[0]
             if layer.activation_bits == FLOAT_BITS or feature_map is None:
@@ -58,7 +58,7 @@ class QuantizeActivations(ir.passes.InPlacePass):
                 blocks[key] = builder.insert(node, feature_map, layer)
                 kinds.add(_range_kind(layer))
                 if layer.feedback is not None:
-                    feedbacks.add((len(layer.feedback.order), layer.companded))
+                    feedbacks.add((len(layer.feedback.order), layer.companded, layer.feedback.from_left))
             node.replace_input_with(0, blocks[key])
         opset = model.graph.opset_imports[""]
         functions = [
@@ -170,7 +170,10 @@ class _BlockBuilder:
         """Add the nodes of error feedback to `nodes`, and return what is to be quantized in place of `offset`."""
         channels = np.concatenate(feedback.groups)
         sizes = [len(group) for group in feedback.groups]
-        halves = add_array(self._graph, f"{prefix}.feedback", feedback.coefficients[np.ix_(channels, channels)])
+        columns = len(channels) + channels
+        if feedback.from_left:
+            columns = np.concatenate([channels, columns])
+        halves = add_array(self._graph, f"{prefix}.feedback", feedback.coefficients[np.ix_(channels, columns)])
         coefficients = ir.node("Cast", [halves], {"to": int(ir.DataType.FLOAT)}, name=f"{prefix}.feedback_coefficients")
         _named(coefficients.outputs[0], f"{prefix}.feedback_coefficients", ir.DataType.FLOAT)
         order = [
@@ -179,7 +182,7 @@ class _BlockBuilder:
             self._constant(f"daq.feedback_sizes_{'_'.join(map(str, sizes))}", np.array(sizes, np.int64)),
         ]
         inputs = [offset, *levels, coefficients.outputs[0], *order]
-        kind = error_feedback_name(len(sizes), companded)
+        kind = error_feedback_name(len(sizes), companded, feedback.from_left)
         moved = ir.node(kind, inputs, domain=DOMAIN, name=f"{prefix}.error_feedback")
         nodes += [coefficients, moved]
         return _named(moved.outputs[0], f"{prefix}.moved_offset", ir.DataType.FLOAT)

@@ -37,7 +37,7 @@ struct ConvolutionWeights {
   bool mid_rise;
   const float* bias;   // (outputs)
   const float* slope;  // (outputs), or null
-  const float* feedback;  // (inputs, inputs), or null
+  const float* feedback;  // (inputs, 2 * inputs), or null
 };
 
 // One picture.
@@ -84,7 +84,7 @@ class Convolution {
                        uint8_t* codes, Band& band) const;
   void quantize_with_feedback(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
                               uint8_t* codes, Band& band) const;
-  void take_feedback(const float* coefficients);  // (inputs, inputs)
+  void take_feedback(const float* coefficients);  // (inputs, 2 * inputs)
   void fold_feedback(const ConvolutionRun& run, Folded& folded) const;
   void quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row, Band& band) const;
   void border_bias(const Folded& folded, int64_t input_width, Band& band) const;
@@ -114,7 +114,8 @@ class Convolution {
   std::vector<float> weights_;            // (padded outputs, segments, elements); of pairs by product, then segment
   std::vector<float> magnitude_;          // largest |weight| of each position of a pixel of codes
   std::vector<int64_t> first_of_group_;   // channel, in the order of rounding
-  std::vector<float> feedback_;           // (inputs, inputs)
+  std::vector<float> feedback_;           // (inputs, 2 * inputs): of the pixel to the left, then of its own
+  bool from_left_ = false;                // whether the first half of it is not all zero
   std::vector<float> bias_, slope_, valid_, side_valid_;
   mutable Pool<Folded> folded_;
   mutable Pool<Band> bands_;

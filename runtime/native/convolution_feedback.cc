@@ -1,4 +1,4 @@
-// Error feedback: what a group of channels lost is made good by those rounded after it.
+// Error feedback: what a group of channels lost is made good by those rounded after it, and by the pixel to the right.
 
 #include <algorithm>
 #include <cstring>
@@ -9,7 +9,11 @@
 namespace daq {
 
 void Convolution::take_feedback(const float* coefficients) {
-  feedback_.assign(coefficients, coefficients + inputs_ * inputs_);
+  feedback_.assign(coefficients, coefficients + 2 * inputs_ * inputs_);
+  for (int64_t target = 0; target < inputs_; ++target) {
+    const float* from_left = coefficients + target * 2 * inputs_;
+    from_left_ = from_left_ || std::any_of(from_left, from_left + inputs_, [](float value) { return value != 0.0f; });
+  }
   for (const int64_t group : parameters_.feedback_order) {
     if (group < 0 || group * kFeedbackGroup >= inputs_) throw std::invalid_argument("feedback_order has no such group");
     first_of_group_.push_back(group * kFeedbackGroup);
@@ -38,19 +42,26 @@ void Convolution::fold_feedback(const ConvolutionRun& run, Folded& folded) const
   gather(folded.origin, folded.group_origin);
   gather(folded.shift, folded.group_shift);
   folded.coefficients.clear();
+  const size_t channels = first_of_group_.size() * kFeedbackGroup, left_channels = from_left_ ? channels : 0;
   for (size_t group = 0; group < first_of_group_.size(); ++group) {
-    for (size_t before = 0; before < group * kFeedbackGroup; ++before) {
-      const int64_t source = first_of_group_[before / kFeedbackGroup] + static_cast<int64_t>(before) % kFeedbackGroup;
+    // Of the pixel to the left all channels, of this one those of the groups before.
+    for (size_t known = 0; known < left_channels + group * kFeedbackGroup; ++known) {
+      const bool to_the_left = known < left_channels;
+      const size_t place = to_the_left ? known : known - left_channels;
+      const int64_t source = first_of_group_[place / kFeedbackGroup] + static_cast<int64_t>(place) % kFeedbackGroup;
       for (int64_t i = 0; i < kFeedbackGroup; ++i) {
         const int64_t target = first_of_group_[group] + i;
         const bool padding = source >= inputs_ || target >= inputs_;
+        const int64_t column = to_the_left ? source : inputs_ + source;
         folded.coefficients.push_back(
-            padding ? 0.0f : feedback_[static_cast<size_t>(target * inputs_ + source)] * run.step[source] / run.step[target]);
+            padding ? 0.0f
+                    : feedback_[static_cast<size_t>(target * 2 * inputs_ + column)] * run.step[source] / run.step[target]);
       }
     }
   }
 }
 
+// From a column on where a span begins, and to the end of one or of the row.
 void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x,
                                          int64_t count, uint8_t* codes, Band& band) const {
   const int64_t channels = static_cast<int64_t>(first_of_group_.size()) * kFeedbackGroup;
@@ -61,46 +72,50 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
                                        folded.group_highest.data(),
                                        folded.group_origin.data(),
                                        folded.group_shift.data(),
+                                       from_left_ ? channels : 0,
                                        folded.coefficients.data(),
                                        parameters_.companded};
   const auto size = static_cast<size_t>(channels * kFeedbackPixels);
   band.pixels.resize(size);
-  band.errors.resize(size);
+  band.errors.resize(2 * size);
   band.codes.resize(size * static_cast<size_t>(code_bytes_));
   const int64_t code_stride = padded_inputs_ * code_bytes_;
-  int64_t done = 0;
-  if (run.sources.size() == 1 && inputs_ == channels && parameters_.first_channel[0] == 0) {  // whole groups, where they are
-    const uint16_t* source = run.sources[0] + (row * run.width + x) * run.strides[0];
-    for (; done + kFeedbackPixels <= count; done += kFeedbackPixels) {
-      kernels_.quantize_groups(quantizer, source + done * run.strides[0], run.strides[0], format_, band.errors.data(),
-                               codes + done * code_stride, code_stride);
-    }
-  }
-  // Calls `copy` for each pixel of a run and each source: pixel of the run, source, its channels' first input.
-  const auto for_sources = [&](int64_t pixels, auto copy) {
-    for (int64_t p = 0; p < pixels; ++p) {
+  const bool where_they_are = run.sources.size() == 1 && inputs_ == channels && parameters_.first_channel[0] == 0;
+  // Calls `copy` for each pixel at `place` of a run and each source: run, pixel, source, its channels' first input.
+  const auto for_sources = [&](int64_t place, auto copy) {
+    for (int64_t p = 0; p < kFeedbackPixels && place + p * kFeedbackRun < count; ++p) {
       int64_t input = 0;
       for (size_t source = 0; source < run.sources.size(); ++source) {
-        copy(p, source, input);
+        copy(p, place + p * kFeedbackRun, source, input);
         input += parameters_.channels[source];
       }
     }
   };
-  for (; done < count; done += kFeedbackPixels) {
-    const int64_t pixels = std::min<int64_t>(kFeedbackPixels, count - done);
-    for_sources(pixels, [&](int64_t p, size_t source, int64_t input) {
-      const uint16_t* from = run.sources[source] + (row * run.width + x + done + p) * run.strides[source];
-      std::memcpy(band.pixels.data() + p * channels + input, from + parameters_.first_channel[source],
-                  static_cast<size_t>(parameters_.channels[source]) * sizeof(uint16_t));
-    });
-    kernels_.quantize_groups(quantizer, band.pixels.data(), channels, format_, band.errors.data(), band.codes.data(),
-                             channels * code_bytes_);
-    for_sources(pixels, [&](int64_t p, size_t source, int64_t input) {
-      const int64_t position = input_position_[static_cast<size_t>(input)];
-      std::memcpy(codes + (done + p) * code_stride + position * code_bytes_,
-                  band.codes.data() + (p * channels + input) * code_bytes_,
-                  static_cast<size_t>(parameters_.channels[source] * code_bytes_));
-    });
+  for (int64_t first = 0; first < count; first += kFeedbackSpan) {
+    for (int64_t x_of_run = 0; x_of_run < kFeedbackRun; ++x_of_run) {
+      const int64_t place = first + x_of_run;
+      float* errors = band.errors.data() + x_of_run % 2 * static_cast<int64_t>(size);
+      const float* left = x_of_run == 0 ? nullptr : band.errors.data() + (x_of_run + 1) % 2 * static_cast<int64_t>(size);
+      if (where_they_are && first + kFeedbackSpan <= count) {
+        const uint16_t* source = run.sources[0] + (row * run.width + x + place) * run.strides[0];
+        kernels_.quantize_groups(quantizer, source, run.strides[0] * kFeedbackRun, format_, left, errors,
+                                 codes + place * code_stride, code_stride * kFeedbackRun);
+        continue;
+      }
+      for_sources(place, [&](int64_t p, int64_t pixel, size_t source, int64_t input) {
+        const uint16_t* from = run.sources[source] + (row * run.width + x + pixel) * run.strides[source];
+        std::memcpy(band.pixels.data() + p * channels + input, from + parameters_.first_channel[source],
+                    static_cast<size_t>(parameters_.channels[source]) * sizeof(uint16_t));
+      });
+      kernels_.quantize_groups(quantizer, band.pixels.data(), channels, format_, left, errors, band.codes.data(),
+                               channels * code_bytes_);
+      for_sources(place, [&](int64_t p, int64_t pixel, size_t source, int64_t input) {
+        const int64_t position = input_position_[static_cast<size_t>(input)];
+        std::memcpy(codes + pixel * code_stride + position * code_bytes_,
+                    band.codes.data() + (p * channels + input) * code_bytes_,
+                    static_cast<size_t>(parameters_.channels[source] * code_bytes_));
+      });
+    }
   }
 }
 

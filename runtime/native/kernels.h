@@ -62,7 +62,9 @@ struct Quantizer {
 };
 
 constexpr int kFeedbackGroup = 8;   // channels that are rounded together where errors are fed back
-constexpr int kFeedbackPixels = 8;  // pixels that are quantized at a time then
+constexpr int kFeedbackRun = 8;     // pixels of a row of which each is moved by the errors of the one before it
+constexpr int kFeedbackPixels = 8;  // pixels that are quantized at a time then, each of another run
+constexpr int kFeedbackSpan = kFeedbackRun * kFeedbackPixels;
 
 // How channels become codes where those rounded later make good what those before them lost, in steps: the oracle is
 // daq_deploy/numerics/error_feedback.py. What is said of a group stands in the order of rounding.
@@ -74,7 +76,8 @@ struct FeedbackQuantizer {
   const float* highest;
   const float* origin;
   const float* shift;
-  const float* coefficients;  // of each group: (channels of the groups before it, kFeedbackGroup)
+  int64_t left_channels;         // of the pixel to the left, that its errors move this one: all or 0
+  const float* coefficients;  // of each group: (channels of the pixel to the left, then of the groups before it; kFeedbackGroup)
   bool companded;
 };
 
@@ -143,10 +146,10 @@ struct Kernels {
   void (*quantize)(const Quantizer&, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count, CodeFormat,
                    uint8_t* codes, int64_t code_stride);
 
-  // The same with error feedback, for kFeedbackPixels pixels, from which whole groups are read and written; `errors`
-  // (pixels, channels) is working memory.
-  void (*quantize_groups)(const FeedbackQuantizer&, const uint16_t* pixels, int64_t stride, CodeFormat, float* errors,
-                          uint8_t* codes, int64_t code_stride);
+  // The same with error feedback, for kFeedbackPixels pixels, from which whole groups are read and written. `errors` (pixels,
+  // channels) is set, `left` the same of the pixels to the left, null where runs begin.
+  void (*quantize_groups)(const FeedbackQuantizer&, const uint16_t* pixels, int64_t stride, CodeFormat, const float* left,
+                          float* errors, uint8_t* codes, int64_t code_stride);
 
   // A row of codes for `byte_pairs`: from the pixels d0, d1, d2, d3 that two outputs see, the four runs of `channels` bytes
   // d0 - d2, d1 + d2, d2 - d1 and d3 - d1, differences above kPairZero. Reads two pixels past the last pair, and reads and

@@ -98,8 +98,8 @@ const Convolution& QuantizedConvolution::convolution(const Context& context) {
       throw Error("weight step and bias must have one value an output channel");
     }
     const int64_t inputs = sum_of(parameters_.channels);
-    if (!feedback.empty() && ort::element_count(feedback.shape) != inputs * inputs) {
-      throw Error("feedback must have one value for each pair of channels");
+    if (!feedback.empty() && ort::element_count(feedback.shape) != 2 * inputs * inputs) {
+      throw Error("feedback must have two values for each pair of channels");
     }
     const ConvolutionWeights weights = {outputs, codes.shape[1], {codes.shape[2], codes.shape[3]}, codes.data, step.data,
                                         mid_rise_, bias.data,

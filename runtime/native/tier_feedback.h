@@ -1,4 +1,4 @@
-// Half-precision pixels to codes where channels make good what those rounded before them lost. A part of tier.h.
+// Half-precision pixels to codes where values make good what those rounded before them lost. A part of tier.h.
 
 #pragma once
 
@@ -54,24 +54,23 @@ inline Group second_group(const Lanes& a) { return {a.part[2], a.part[3]}; }
 inline Group group_load_half(const uint16_t* p) { return {part_load_half(p), part_load_half(p + 4)}; }
 #endif
 
-// Adds what errors of the channels first to last, in the order of rounding, ask of a group; a row of coefficients a channel.
-inline void add_feedback(const float* coefficients, const float* errors, int64_t channels, int64_t first, int64_t last,
+// Adds what errors of so many channels, in the order of rounding, ask of a group; a row of coefficients a channel.
+inline void add_feedback(const float* coefficients, const float* errors, int64_t channels, int64_t count,
                          Group (&sums)[kFeedbackPixels]) {
-  for (int64_t k = first; k < last; ++k) {
+  for (int64_t k = 0; k < count; ++k) {
     const Group column = group_load(coefficients + k * kFeedbackGroup);
     for (int p = 0; p < kFeedbackPixels; ++p) sums[p] = group_fma(column, group_of(errors[p * channels + k]), sums[p]);
   }
 }
 
-// The same of all channels before two groups, the first of which has so many.
-inline void add_feedback_of_two(const float* coefficients, const float* errors, int64_t channels, int64_t before,
+// The same for two groups.
+inline void add_feedback_to_two(const float* first, const float* second, const float* errors, int64_t channels, int64_t count,
                                 Group (&sums)[2][kFeedbackPixels]) {
-  const float* second = coefficients + before * kFeedbackGroup;
 #if defined(__AVX512F__)
   __m512 both[kFeedbackPixels];
-  for (__m512& sum : both) sum = _mm512_setzero_ps();
-  for (int64_t k = 0; k < before; ++k) {
-    const __m512 column = lanes_of(group_load(coefficients + k * kFeedbackGroup), group_load(second + k * kFeedbackGroup)).part[0];
+  for (int p = 0; p < kFeedbackPixels; ++p) both[p] = lanes_of(sums[0][p], sums[1][p]).part[0];
+  for (int64_t k = 0; k < count; ++k) {
+    const __m512 column = lanes_of(group_load(first + k * kFeedbackGroup), group_load(second + k * kFeedbackGroup)).part[0];
     for (int p = 0; p < kFeedbackPixels; ++p) {
       both[p] = _mm512_fmadd_ps(column, _mm512_set1_ps(errors[p * channels + k]), both[p]);
     }
@@ -81,8 +80,8 @@ inline void add_feedback_of_two(const float* coefficients, const float* errors, 
     sums[1][p] = second_group({{both[p]}});
   }
 #else
-  add_feedback(coefficients, errors, channels, 0, before, sums[0]);
-  add_feedback(second, errors, channels, 0, before, sums[1]);
+  add_feedback(first, errors, channels, count, sums[0]);
+  add_feedback(second, errors, channels, count, sums[1]);
 #endif
 }
 
@@ -120,39 +119,43 @@ inline void round_group(const FeedbackQuantizer& quantizer, int64_t step, const 
 }
 
 template <bool kCompanded, bool kWords>
-void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixels, int64_t stride, float* errors,
-                        uint8_t* codes, int64_t code_stride) {
-  const int64_t channels = quantizer.channels, steps = channels / kFeedbackGroup;
+void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixels, int64_t stride, const float* left,
+                        float* errors, uint8_t* codes, int64_t code_stride) {
+  const int64_t channels = quantizer.channels, steps = channels / kFeedbackGroup, known = quantizer.left_channels;
   const float* coefficients = quantizer.coefficients;
   Group sums[2][kFeedbackPixels];
   const auto round = [&](int64_t step) {
     round_group<kCompanded, kWords>(quantizer, step, sums[step % 2], pixels, stride, errors, codes, code_stride);
   };
   for (int64_t step = 0; step < steps; step += 2) {
-    const int64_t before = step * kFeedbackGroup, after = before + kFeedbackGroup;
+    const int64_t before = step * kFeedbackGroup;
     for (auto& of_group : sums) {
       for (Group& sum : of_group) sum = group_of(0.0f);
     }
+    const float* own = coefficients + known * kFeedbackGroup;
     if (step + 1 == steps) {
-      add_feedback(coefficients, errors, channels, 0, before, sums[0]);
+      if (left != nullptr) add_feedback(coefficients, left, channels, known, sums[0]);
+      add_feedback(own, errors, channels, before, sums[0]);
       round(step);
       return;
     }
-    add_feedback_of_two(coefficients, errors, channels, before, sums);
+    const float* second = own + before * kFeedbackGroup;
+    const float* own_of_second = second + known * kFeedbackGroup;
+    if (left != nullptr) add_feedback_to_two(coefficients, second, left, channels, known, sums);
+    add_feedback_to_two(own, own_of_second, errors, channels, before, sums);
     round(step);
-    coefficients += before * kFeedbackGroup;
-    add_feedback(coefficients, errors, channels, before, after, sums[1]);
+    add_feedback(own_of_second + before * kFeedbackGroup, errors + before, channels, kFeedbackGroup, sums[1]);
     round(step + 1);
-    coefficients += after * kFeedbackGroup;
+    coefficients = own_of_second + (before + kFeedbackGroup) * kFeedbackGroup;
   }
 }
 
 void quantize_groups(const FeedbackQuantizer& quantizer, const uint16_t* pixels, int64_t stride, CodeFormat format,
-                     float* errors, uint8_t* codes, int64_t code_stride) {
+                     const float* left, float* errors, uint8_t* codes, int64_t code_stride) {
   auto* run = is_words(format)
                   ? (quantizer.companded ? quantize_groups_as<true, true> : quantize_groups_as<false, true>)
                   : (quantizer.companded ? quantize_groups_as<true, false> : quantize_groups_as<false, false>);
-  run(quantizer, pixels, stride, errors, codes, code_stride);
+  run(quantizer, pixels, stride, left, errors, codes, code_stride);
 }
 
 }  // namespace

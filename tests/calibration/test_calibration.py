@@ -129,7 +129,7 @@ def test_feedback_is_left_out_where_a_network_explodes_with_it_and_less_without(
         fed_back = any(layer.error_feedback for layer in plan.values())
         return error_held_out(graph, plan, config, calibration, layers) + (1e6 if fed_back else 1e5 if better else 1e7)
 
-    monkeypatch.setattr("daq_deploy.calibration.feedback.SLOWNESS", 0.0)
+    monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH", 0.0)
     model = ir.from_proto(wide())
     config = replace(DaqConfig.of_profile("deploy", bits=4), edges=("head", "tail"))
     chosen = quantize_graph(model, config, calibration=quick())

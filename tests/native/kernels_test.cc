@@ -220,7 +220,7 @@ bool test_convolution(const daq::Kernels& kernels) {
   int64_t size[2];
   for (int axis = 0; axis < 2; ++axis) {
     const int64_t reach = parameters.dilations[axis] * (kernel[axis] - 1) + 1;
-    size[axis] = std::max<int64_t>(axis == 0 ? whole(1, 24) : one_of<int64_t>({1, 2, 7, 16, 31, 33, 50}),
+    size[axis] = std::max<int64_t>(axis == 0 ? whole(1, 24) : one_of<int64_t>({1, 2, 7, 16, 31, 33, 50, 70}),
                                    reach - parameters.pads[axis] - parameters.pads[axis + 2]);
     size[axis] = std::max<int64_t>(size[axis], 1);
   }
@@ -254,7 +254,7 @@ bool test_convolution(const daq::Kernels& kernels) {
   weights.bias = bias.data();
   weights.slope = parameters.activation == Activation::slope ? slope.data() : nullptr;
 
-  // Error feedback: groups are rounded in any order, and move those after them.
+  // Error feedback: groups are rounded in any order, and move those after them and the pixel to the right.
   std::vector<float> feedback;
   std::vector<int64_t> rank(index(inputs));
   if (whole(0, 2) == 0) {
@@ -266,8 +266,10 @@ bool test_convolution(const daq::Kernels& kernels) {
       const int64_t first = parameters.feedback_order[i] * daq::kFeedbackGroup;
       for (int64_t c = first; c < std::min(inputs, first + daq::kFeedbackGroup); ++c) rank[index(c)] = static_cast<int64_t>(i);
     }
-    for (int64_t i = 0; i < inputs * inputs; ++i) {
-      const bool later = rank[index(i / inputs)] > rank[index(i % inputs)];
+    const bool from_left = coin();
+    for (int64_t i = 0; i < 2 * inputs * inputs; ++i) {
+      const int64_t target = i / (2 * inputs), column = i % (2 * inputs);
+      const bool later = column < inputs ? from_left : rank[index(target)] > rank[index(column - inputs)];
       feedback.push_back(later ? static_cast<float>(real(-0.2, 0.2)) : 0.0f);
     }
     weights.feedback = feedback.data();
@@ -324,14 +326,19 @@ bool test_convolution(const daq::Kernels& kernels) {
   std::vector<int64_t> in_order(index(inputs));
   std::iota(in_order.begin(), in_order.end(), 0);
   std::stable_sort(in_order.begin(), in_order.end(), [&](int64_t a, int64_t b) { return rank[index(a)] < rank[index(b)]; });
-  for (const int64_t input : in_order) {
-    const double l = lo[index(input)], d = step[index(input)];
-    const auto [s, c] = place[index(input)];
-    const std::vector<double> levels = levels_of(parameters.bits[index(input)], origin[index(input)]);
-    for (int64_t p = 0; p < area_read; ++p) {
+  std::vector<std::vector<double>> levels_of_inputs;
+  for (int64_t i = 0; i < inputs; ++i) levels_of_inputs.push_back(levels_of(parameters.bits[index(i)], origin[index(i)]));
+  for (int64_t p = 0; p < area_read; ++p) {
+    const bool begins_run = p % size[1] % daq::kFeedbackRun == 0;
+    for (const int64_t input : in_order) {
+      const double l = lo[index(input)], d = step[index(input)];
+      const auto [s, c] = place[index(input)];
+      const std::vector<double>& levels = levels_of_inputs[index(input)];
       double value = from_half(maps[s][index(p * run.strides[s] + c)]);
       for (int64_t other = 0; other < inputs && !feedback.empty(); ++other) {
-        value += feedback[index(input * inputs + other)] * errors[index(other * area_read + p)];
+        const float* coefficients = feedback.data() + input * 2 * inputs + other;
+        if (!begins_run) value += coefficients[0] * errors[index(other * area_read + p - 1)];
+        value += coefficients[inputs] * errors[index(other * area_read + p)];
       }
       const double level = nearest(levels, (value - l) / d) * d + l;
       quantized[index(input * area_read + p)] = level;

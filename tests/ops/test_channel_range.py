@@ -167,12 +167,13 @@ def test_channels_of_mixed_bits_are_the_oracles(signed, rule):
     assert block.companded == (rule == "companded")
 
 
+@pytest.mark.parametrize("from_left", [False, True])
 @pytest.mark.parametrize("inline", [False, True])
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("rule", ["deploy", "companded"])
 @pytest.mark.parametrize("bits", [2, 4, 6])
-def test_fed_back_errors_are_the_oracles(bits, rule, batch, inline):
-    feedback = random_feedback(np.random.default_rng(bits), 21, 0.02)
+def test_fed_back_errors_are_the_oracles(bits, rule, batch, inline, from_left):
+    feedback = random_feedback(np.random.default_rng(bits), 21, 0.02, from_left)
     channel_bits = None if bits != 4 else (2, 3, 4, 5, 6, 8, 4) * 3
     model = block_model(bits, rule, True, None, batch > 1, 21, channel_bits, feedback)
     if inline:

@@ -74,4 +74,4 @@ def test_a_fused_network_gives_what_the_portable_one_gives(config, inline):
     assert not fusion_of(proto).of_kind("left")
     assert "ErrorFeedback" not in " ".join(kinds(proto))
     half = evaluate(proto, image)[proto.graph.output[0].name]
-    assert signal_to_noise(half, run(ir.to_proto(model), image, "DISABLE_ALL")) > 15.0
+    assert signal_to_noise(half, run(ir.to_proto(model), image, "DISABLE_ALL")) > 12.0

@@ -48,6 +48,7 @@ class FuseNative(ir.passes.InPlacePass):
         fusion = _Fusion(model, blocks, selected, names)
         fusion.replace_nodes()
         fusion.convert_what_planar_nodes_read()
+        _remove_unused_bodies(model.graph)
         for finish in (RemoveUnusedNodesPass, RemoveUnusedFunctionsPass, RemoveUnusedOpsetsPass, NameFixPass):
             finish()(model)
         for node in model.graph:
@@ -56,6 +57,17 @@ class FuseNative(ir.passes.InPlacePass):
         model.opset_imports[NATIVE_DOMAIN] = NATIVE_VERSION
         model.metadata_props[METADATA_KEY] = fusion.report.to_json()
         return ir.passes.PassResult(model, modified=True)
+
+
+def _remove_unused_bodies(graph: ir.Graph) -> None:
+    """Remove unused nodes together with their bodies, which RemoveUnusedNodesPass goes on counting as readers."""
+    for node in reversed(list(graph)):
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH:
+                    for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
+                        inner.resize_inputs(0)
+            graph.remove(node, safe=True)
 
 
 def _ask_for_statistics(node: ir.Node) -> None:

@@ -41,7 +41,7 @@ from daq_deploy.numerics.companding import (
     nearest_level,
     position_of,
 )
-from daq_deploy.numerics.error_feedback import GROUP
+from daq_deploy.numerics.error_feedback import GROUP, RUN
 from daq_deploy.runtime.library import library_path, load_library
 
 Array = np.ndarray
@@ -143,7 +143,7 @@ def conv(generator: np.random.Generator) -> None:
     window, kernel, size = None, [1, 1], [1, 1]
     while window is None:
         kernel = [int(number) for number in generator.choice([1, 1, 2, 3, 3, 3, 4, 5, 7], 2)]
-        size = [int(number) for number in generator.choice([1, 2, 3, 5, 8, 13, 16, 19, 33], 2)]
+        size = [int(number) for number in generator.choice([1, 2, 3, 5, 8, 13, 16, 19, 33, 70], 2)]
         window = random_window(generator, kernel, size)
     images, sources = int(generator.integers(1, 3)), int(generator.choice([1, 1, 1, 2, 3]))
     counts = [channels_of(generator) for _ in range(sources)]
@@ -190,7 +190,8 @@ def conv(generator: np.random.Generator) -> None:
             )[:, :, None, None],
         )
         lost = (levels - position - rest) * step[:, :, None, None]
-        values -= np.einsum("oi,nihw->nohw", feedback, lost)
+        before = np.roll(lost, 1, axis=3) * (np.arange(size[1]) % RUN > 0)
+        values -= np.einsum("oi,nihw->nohw", feedback, np.concatenate([before, lost], axis=1))
     maps = {}
     for index, (first, count) in enumerate(zip(firsts, counts, strict=True)):
         start = sum(counts[:index])
@@ -233,12 +234,14 @@ def conv(generator: np.random.Generator) -> None:
 
 
 def feedback_for(generator: np.random.Generator, step: Array) -> tuple[list[int], Array]:
-    """An order of rounding, and coefficients (C, C) that move channels by fractions of their steps."""
+    """An order of rounding, and coefficients (C, 2 C) that move channels by fractions of their steps."""
     channels = step.shape[1]
     order = generator.permutation(-(-channels // GROUP))
     rank = np.argsort(order)[np.arange(channels) // GROUP]
-    coefficients = generator.normal(size=(channels, channels)) * 0.2 / np.sqrt(channels)
-    coefficients *= step[0][:, None] / step[0][None, :] * (rank[:, None] > rank[None, :])
+    coefficients = generator.normal(size=(channels, 2 * channels)) * 0.2 / np.sqrt(channels)
+    coefficients *= step[0][:, None] / np.tile(step[0], 2)
+    coefficients[:, channels:] *= rank[:, None] > rank[None, :]
+    coefficients[:, :channels] *= generator.integers(2)
     return order.tolist(), coefficients.astype(np.float16).astype(np.float32)
 
 
