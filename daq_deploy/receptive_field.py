@@ -8,6 +8,8 @@ from fractions import Fraction
 
 import onnx_ir as ir
 
+from .numerics.error_feedback import RUN
+from .ops import DOMAIN
 from .passes.graph import ancestors, constant_array
 
 _SAME_PIXEL = {
@@ -70,7 +72,7 @@ class ReceptiveField:
     radius: int | None
     """Pixels of the picture on each side; None where there is no bound, or none is known."""
     stride: int
-    """Tiles that begin at multiples of it are sampled by strided layers as the whole picture is."""
+    """Tiles that begin at multiples of it are sampled by strided layers, and cut into runs, as the whole picture is."""
     unbounded_by: str
     """The first node that looks at the whole picture, or is not known here: "GlobalAveragePool pool"; empty with a radius."""
 
@@ -89,7 +91,7 @@ def receptive_field(graph: ir.Graph) -> ReceptiveField:
     """
     known: dict[ir.Value, _Reach] = {graph.inputs[0]: _Reach(Fraction(1), Fraction(0))}
     wanted = {value.producer() for value in ancestors(graph.outputs[0])}
-    largest = Fraction(1)
+    stride = 1
     for node in graph:
         inputs = [known[value] for value in node.inputs if value is not None and value in known]
         if node not in wanted or not inputs or node.op_type in ("Shape", "Size"):
@@ -97,19 +99,22 @@ def receptive_field(graph: ir.Graph) -> ReceptiveField:
         reach = _after(node, inputs, known)
         if reach is None:
             name = f"{node.op_type} {node.name or node.outputs[0].name or ''}".rstrip()
-            return ReceptiveField(None, math.ceil(largest), name)
-        largest = max(largest, reach.scale)
+            # It may have been made of error feedback.
+            return ReceptiveField(None, math.lcm(stride, RUN), name)
+        stride = math.lcm(stride, (reach.scale * (RUN if _has_runs(node) else 1)).numerator)
         known.update(dict.fromkeys(node.outputs, reach))
     output = known.get(graph.outputs[0])
     if output is None:
         return ReceptiveField(None, 1, "an output that does not depend on the picture")
-    return ReceptiveField(math.ceil(output.radius), math.ceil(largest), "")
+    return ReceptiveField(math.ceil(output.radius), stride, "")
 
 
 def _after(node: ir.Node, inputs: list[_Reach], known: dict[ir.Value, _Reach]) -> _Reach | None:
     """Return the reach of a node's outputs, None if it has no bound or the operator is not known."""
     scale, radius = min(reach.scale for reach in inputs), max(reach.radius for reach in inputs)
     kind = node.op_type
+    if node.domain == DOMAIN and ("ErrorFeedback" in kind or kind == "NearestLevel"):
+        return _Reach(scale, radius + (scale * (RUN - 1) if _has_runs(node) else 0))
     if node.domain != "":
         return None
     if kind in _SAME_PIXEL:
@@ -129,6 +134,11 @@ def _after(node: ir.Node, inputs: list[_Reach], known: dict[ir.Value, _Reach]) -
         reach = _INTERPOLATION_REACH[node.attributes.get_string("mode", "nearest")]
         return None if new_scale is None else _Reach(new_scale, radius + reach * max(scale, new_scale))
     return None
+
+
+def _has_runs(node: ir.Node) -> bool:
+    """Whether a node feeds errors back from pixel to pixel."""
+    return node.domain == DOMAIN and "RunErrorFeedback" in node.op_type
 
 
 def _window_reach(node: ir.Node) -> Fraction:

@@ -48,3 +48,29 @@ def test_what_has_no_bound_is_named(body, node):
     field = field_of(model)
     assert field.radius is None
     assert field.unbounded_by.startswith(node)
+
+
+@pytest.mark.parametrize("from_left", [False, True])
+def test_runs_of_fed_back_errors_are_counted(from_left):
+    text = f"""
+    <ir_version: 10, opset_import: ["" : 21, "daq" : 1]>
+    fed_back (float[1, 3, height, width] x, float[3] step, float[1, 3, 1, 1] span) => (float[1, 3, up, across] y)
+    {{
+        moved = daq.{"Run" if from_left else ""}ErrorFeedback3(x, step, span)
+        y = Resize<mode = "nearest">(moved, , scales)
+    }}"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32([1, 1, 2, 2]), "scales"))
+    field = field_of(model)
+    assert field == ReceptiveField(8 if from_left else 1, 8 if from_left else 1, "")
+
+
+def test_runs_in_what_is_twice_as_large_begin_twice_as_often():
+    text = """
+    <ir_version: 10, opset_import: ["" : 21, "daq" : 1]>
+    fed_back (float[1, 12, height, width] x, float[3] step, float[1, 3, 1, 1] span) => (float[1, 3, up, across] y)
+    {
+        larger = DepthToSpace<blocksize = 2>(x)
+        y = daq.CompandedRunErrorFeedback3(larger, step, span)
+    }"""
+    assert field_of(onnx.parser.parse_model(text)) == ReceptiveField(4, 4, "")

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 import pytest
+from feedbacks import fed_back
 from PIL import Image
 
 from daq_deploy.config import DaqConfig
 from daq_deploy.errors import ImageError, OptionError, OutOfMemoryError
 from daq_deploy.metrics import psnr
+from daq_deploy.model_file import model_bytes
+from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.quantization import quantize
 from daq_deploy.runtime import Session, Upscaler, read_picture
-from tests.networks import edsr, picture, rcan
+from tests.networks import edsr, picture, rcan, wide
 
 
 def colours(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -68,6 +72,17 @@ def test_tiles_give_what_the_whole_picture_gives(daq_model, size):
     whole = Upscaler(daq_model, threads=1).upscale(waves(*size))
     for tile in (32, 50):
         np.testing.assert_array_equal(Upscaler(daq_model, threads=1, tile=tile).upscale(waves(*size)), whole)
+
+
+@pytest.mark.parametrize("tile", [32, 33, 50])
+def test_errors_that_are_fed_back_do_not_depend_on_the_tiles(tile):
+    config = replace(DaqConfig.of_profile("deploy", 4), edges=("head", "tail"), weight_rule="nearest")
+    model = fed_back(wide(), config)
+    feedbacks = [block.feedback for block in find_blocks(model) if block.feedback is not None]
+    assert {feedback.from_left for feedback in feedbacks} == {False, True}
+    source, pixels = model_bytes(model), colours(40, 150)
+    whole = Upscaler(source, threads=1, tile="off").upscale(pixels)
+    np.testing.assert_array_equal(Upscaler(source, threads=1, tile=tile).upscale(pixels), whole)
 
 
 def test_ranges_of_their_own_would_show(daq_model):
