@@ -1,0 +1,134 @@
+// What is no quantized convolution: float convolutions, layouts, element-wise operators, ranges.
+
+#include "companding.h"
+#include "maps.h"
+#include "range.h"
+#include "test_support.h"
+
+bool test_float_convolution(const daq::Kernels& kernels) {
+  daq::FloatConvolutionParameters parameters = {};
+  const int64_t inputs = whole(1, 4), outputs = one_of<int64_t>({1, 5, 16, 32, 50, 64});
+  const int64_t kernel[2] = {one_of<int64_t>({1, 3, 5}), one_of<int64_t>({1, 3, 9})};
+  int64_t size[2];
+  for (int axis = 0; axis < 2; ++axis) {
+    parameters.strides[axis] = whole(1, 2);
+    parameters.dilations[axis] = whole(1, 2);
+    parameters.pads[axis] = whole(0, 4);
+    parameters.pads[axis + 2] = whole(0, 4);
+    const int64_t reach = parameters.dilations[axis] * (kernel[axis] - 1) + 1;
+    size[axis] = std::max<int64_t>({whole(1, 40), reach - parameters.pads[axis] - parameters.pads[axis + 2], 1});
+  }
+  parameters.activation = static_cast<Activation>(whole(0, 4));
+  const int64_t area = kernel[0] * kernel[1];
+  std::vector<float> picture(index(inputs * size[0] * size[1])), weights(index(outputs * inputs * area)), bias(index(outputs)),
+      slope(index(outputs));
+  for (auto* values : {&picture, &weights, &bias, &slope}) {
+    for (float& value : *values) value = static_cast<float>(real(-1, 1));
+  }
+  const daq::FloatConvolution convolution(kernels, parameters, outputs, inputs, kernel[0], kernel[1], weights.data(),
+                                          bias.data(), parameters.activation == Activation::slope ? slope.data() : nullptr);
+  const daq::MapSize output = convolution.output_size(size[0], size[1]);
+  const int64_t pixels = output.height * output.width;
+  std::vector<uint16_t> map(index(pixels * output.padded())), map_again(map.size());
+  std::vector<double> statistics(index(6 * outputs)), statistics_again(statistics.size());
+  convolution.run(size[0], size[1], picture.data(), map.data(), statistics.data(), serial);
+  convolution.run(size[0], size[1], picture.data(), map_again.data(), statistics_again.data(), threaded);
+  bool good = check(map == map_again && statistics == statistics_again, "several threads give another result than one");
+  for (int64_t o = 0; o < outputs && good; ++o) {
+    for (int64_t p = 0; p < pixels && good; ++p) {
+      double sum = bias[index(o)];
+      for (int64_t i = 0; i < inputs; ++i) {
+        for (int64_t t = 0; t < area; ++t) {
+          const int64_t y = p / output.width, x = p % output.width;
+          const int64_t row = y * parameters.strides[0] - parameters.pads[0] + t / kernel[1] * parameters.dilations[0];
+          const int64_t column = x * parameters.strides[1] - parameters.pads[1] + t % kernel[1] * parameters.dilations[1];
+          if (row < 0 || row >= size[0] || column < 0 || column >= size[1]) continue;
+          sum += static_cast<double>(weights[index((o * inputs + i) * area + t)]) *
+                 picture[index((i * size[0] + row) * size[1] + column)];
+        }
+      }
+      const Expected expected = finish({sum, 1e-4}, parameters.activation, slope[index(o)], Operand::none, false, 0);
+      good = check(close(from_half(map[index(p * output.padded() + o)]), expected, true), "a value is wrong");
+    }
+  }
+  good = check(padding_is_zero(map, pixels, outputs), "padding channels are not zero") && good;
+  return check(statistics_agree(statistics, map, pixels, outputs), "statistics are not those of the values") && good;
+}
+
+bool test_layouts(const daq::Kernels& kernels) {
+  const daq::MapSize size = {whole(1, 70), whole(1, 20), whole(1, 40)};
+  const int64_t pixels = size.height * size.width;
+  std::vector<float> planar(index(size.channels * pixels)), back(planar.size());
+  for (float& value : planar) value = static_cast<float>(whole(-256, 256) / 32.0);
+  std::vector<uint16_t> map(index(pixels * size.padded()));
+  std::vector<double> statistics(index(6 * size.channels));
+  daq::to_native(kernels, size, planar.data(), map.data(), coin() ? statistics.data() : nullptr, threaded);
+  daq::to_native(kernels, size, planar.data(), map.data(), statistics.data(), serial);
+  daq::to_planar(kernels, size, map.data(), back.data(), threaded);
+  bool good = check(planar == back, "there and back is not the same");
+  good = check(padding_is_zero(map, pixels, size.channels), "padding channels are not zero") && good;
+  good = check(statistics_agree(statistics, map, pixels, size.channels), "statistics of to_native are wrong") && good;
+  const auto found = daq::planar_statistics(kernels, size, planar.data(), threaded);
+  for (int64_t c = 0; c < size.channels; ++c) {
+    const daq::ChannelStatistics& channel = found[index(c)];
+    const double values[6] = {channel.count,         channel.positives, channel.total,
+                              channel.total_squares, channel.minimum,   channel.maximum};
+    for (int s = 0; s < 6; ++s) statistics[index(s * size.channels + c)] = values[s];
+  }
+  return check(statistics_agree(statistics, map, pixels, size.channels), "statistics of a planar map are wrong") && good;
+}
+
+bool test_elementwise(const daq::Kernels& kernels) {
+  const daq::MapSize size = {whole(1, 70), whole(1, 20), whole(1, 40)};
+  const int64_t pixels = size.height * size.width;
+  const daq::ElementwiseParameters parameters = {static_cast<Activation>(whole(0, 4)), static_cast<Operand>(whole(0, 2)),
+                                                 coin()};
+  const std::vector<uint16_t> input = random_map(pixels, size.channels, false);
+  const std::vector<uint16_t> operand = random_map(pixels, size.channels, false);
+  std::vector<float> slope(index(size.channels));
+  for (float& value : slope) value = static_cast<float>(real(-0.5, 1));
+  std::vector<uint16_t> output(input.size());
+  std::vector<double> statistics(index(6 * size.channels));
+  daq::elementwise(kernels, size, parameters, parameters.activation == Activation::slope ? slope.data() : nullptr,
+                   input.data(), parameters.operand == Operand::none ? nullptr : operand.data(), output.data(),
+                   statistics.data(), threaded);
+  bool good = true;
+  for (int64_t p = 0; p < pixels && good; ++p) {
+    for (int64_t c = 0; c < size.channels && good; ++c) {
+      const int64_t i = p * size.padded() + c;
+      const Expected expected = finish({from_half(input[index(i)]), 0}, parameters.activation, slope[index(c)],
+                                       parameters.operand, parameters.operand_first, from_half(operand[index(i)]));
+      good = check(close(from_half(output[index(i)]), expected, true), "a value is wrong");
+    }
+  }
+  good = check(padding_is_zero(output, pixels, size.channels), "padding channels are not zero") && good;
+  return check(statistics_agree(statistics, output, pixels, size.channels), "statistics are not those of the values") && good;
+}
+
+bool test_ranges(const daq::Kernels&) {
+  daq::RangeParameters parameters = {};
+  parameters.rule = one_of<daq::RangeRule>({daq::RangeRule::paper, daq::RangeRule::reference, daq::RangeRule::deploy});
+  parameters.is_signed = coin();
+  parameters.range_bits = one_of<int>({0, 4, 8});
+  parameters.companded = parameters.rule == daq::RangeRule::deploy && coin();
+  std::vector<daq::ChannelStatistics> statistics;
+  for (int64_t c = whole(1, 40); c > 0; --c) {
+    parameters.bits.push_back(static_cast<int>(whole(2, 8)));
+    parameters.tail.push_back(real(0, 1));
+    const double count = static_cast<double>(whole(1, 1000)), size = std::ldexp(1.0, static_cast<int>(whole(-40, 15)));
+    const double mean = real(parameters.is_signed ? -1 : 0, 1) * size, spread = coin() ? 0 : real(0, 1) * size;
+    const double minimum = parameters.is_signed ? mean - spread : std::max(mean - spread, 0.0);
+    const double positives = static_cast<double>(mean + spread > 0 ? whole(1, static_cast<int64_t>(count)) : 0);
+    statistics.push_back({count, positives, mean * count, (mean * mean + spread * spread) * count, minimum, mean + spread});
+  }
+  std::vector<float> lo(statistics.size()), step(statistics.size()), origin(statistics.size(), daq::kEvenLevels);
+  daq::channel_ranges(parameters, statistics, lo.data(), step.data(), parameters.companded ? origin.data() : nullptr);
+  bool good = true;
+  for (size_t c = 0; c < lo.size(); ++c) {
+    const bool companded = parameters.companded && daq::is_companded(parameters.bits[c]);
+    const float highest = daq::highest_code_of(parameters.bits[c], origin[c]);
+    good = good && std::isfinite(lo[c]) && std::isfinite(step[c]) && step[c] > 0 && (origin[c] >= 0) == companded &&
+           highest <= static_cast<float>(daq::largest_code_of(parameters.bits[c], companded));
+  }
+  return check(good, "a range is not finite, its step not above zero, or its codes too large");
+}
