@@ -3,9 +3,10 @@
 Channels are rounded in groups of GROUP, and the pixels of a row from left to right. What rounding a group of a pixel adds to
 its values, e, moves the network's output by J e; the channels that come after, of this pixel and of its right neighbour, are
 moved before they are rounded themselves, by A e, such that the two nearly cancel there: of all A, the one that leaves least
-of J e in the mean (calibration/feedback.py). It is how error-compensated rounding treats weights, applied to a feature map,
-and noise shaping from channel to channel and from pixel to pixel. Codes keep their levels and bits: what changes is which
-level a value gets. Rows are cut into runs of RUN pixels that know nothing of each other, so that many are computed at once.
+of J e in the mean (calibration/felt_errors.py). It is how error-compensated rounding treats weights, applied to a feature
+map, and noise shaping from channel to channel and from pixel to pixel. Codes keep their levels and bits: what changes is
+which level a value gets. Rows are cut into runs of RUN pixels that know nothing of each other, so that many are computed at
+once.
 """
 
 from __future__ import annotations
