@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -109,6 +110,17 @@ def receptive_field(graph: ir.Graph) -> ReceptiveField:
     return ReceptiveField(math.ceil(output.radius), stride, "")
 
 
+def radius_of(nodes: Sequence[ir.Node]) -> int | None:
+    """Return how far a chain of nodes looks, in places of what the first reads; None without a known bound."""
+    reach = _Reach(Fraction(1), Fraction(0))
+    for node in nodes:
+        after = _after(node, [reach], {})
+        if after is None:
+            return None
+        reach = after
+    return math.ceil(reach.radius)
+
+
 def _after(node: ir.Node, inputs: list[_Reach], known: dict[ir.Value, _Reach]) -> _Reach | None:
     """Return the reach of a node's outputs, None if it has no bound or the operator is not known."""
     scale, radius = min(reach.scale for reach in inputs), max(reach.radius for reach in inputs)
@@ -176,4 +188,4 @@ def _resized(node: ir.Node, known: dict[ir.Value, _Reach]) -> Fraction | None:
     return min(taken) if taken else None
 
 
-__all__ = ["ReceptiveField", "receptive_field"]
+__all__ = ["ReceptiveField", "radius_of", "receptive_field"]

@@ -23,16 +23,17 @@ def moved_by_errors(
         feedback: order and coefficients.
     """
     coefficients = torch.from_numpy(feedback.coefficients).float()
-    errors = torch.zeros_like(feature_map)
-    moved = feature_map
-    in_run = torch.arange(feature_map.shape[3]) % RUN
-    for x in range(RUN):
+    moved = torch.empty_like(feature_map)
+    errors = torch.zeros_like(feature_map[..., ::RUN])
+    for x in range(min(RUN, feature_map.shape[3])):
+        pixels = feature_map[..., x::RUN]
+        before = errors[..., : pixels.shape[3]]  # the last run may end before this pixel
+        errors = torch.zeros_like(pixels)
         for group in feedback.groups:
-            before = torch.roll(errors, 1, dims=3) * (in_run > 0)
-            moved = feature_map + torch.einsum("oi,nihw->nohw", coefficients, torch.cat([before, errors], dim=1))
-            found = (nearest_codes(moved) * step + lo - moved)[:, group]
-            errors[:, group] = torch.where(in_run == x, found, errors[:, group])
-    # A value is moved by those before it alone, so that every one of them is final here.
+            values = pixels + torch.einsum("oi,nihw->nohw", coefficients, torch.cat([before, errors], dim=1))
+            errors[:, group] = (nearest_codes(values) * step + lo - values)[:, group]
+        # A channel is moved by channels before it alone, so that every one of them has its final value here.
+        moved[..., x::RUN] = values
     return moved
 
 

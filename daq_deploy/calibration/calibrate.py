@@ -55,10 +55,19 @@ def calibrate(
     explode on others. Where it errs much more on those, a strong pull is tried too. Where that explodes as well, both are
     tried without error feedback, which is left out if the pictures held out are better for it.
     """
-    found = _with_usual_pull(graph, plan, config, calibration, felt_errors)
+
+    def with_usual_pull(plan: Mapping[ir.Node, LayerReport]) -> _Rounded:
+        weak_pull, strong_pull = RIDGES
+        weak = _with_pull(graph, plan, config, calibration, felt_errors, weak_pull, "Rounding weights")
+        if not weak.explodes:
+            return weak
+        strong = _with_pull(graph, plan, config, calibration, felt_errors, strong_pull, "Rounding weights again")
+        return strong if weak.unseen > EXPLOSION * strong.unseen else weak
+
+    found = with_usual_pull(plan)
     if found.explodes and any(layer.error_feedback for layer in plan.values()):
         plain = {node: replace(layer, error_feedback=False, feedback=None) for node, layer in plan.items()}
-        found = min(found, _with_usual_pull(graph, plain, config, calibration, {}), key=lambda rounded: rounded.unseen)
+        found = min(found, with_usual_pull(plain), key=lambda rounded: rounded.unseen)
     return dict(found.plan), found.layers
 
 
@@ -74,21 +83,6 @@ class _Rounded:
     @property
     def explodes(self) -> bool:
         return self.unseen > EXPLOSION * self.seen
-
-
-def _with_usual_pull(
-    graph: ir.Graph,
-    plan: Mapping[ir.Node, LayerReport],
-    config: DaqConfig,
-    calibration: Calibration,
-    felt_errors: Mapping[ir.Node, FeltErrors],
-) -> _Rounded:
-    weak_pull, strong_pull = RIDGES
-    weak = _with_pull(graph, plan, config, calibration, felt_errors, weak_pull, "Rounding weights")
-    if not weak.explodes:
-        return weak
-    strong = _with_pull(graph, plan, config, calibration, felt_errors, strong_pull, "Rounding weights again")
-    return strong if weak.unseen > EXPLOSION * strong.unseen else weak
 
 
 def _error_held_out(
@@ -147,7 +141,7 @@ def _with_pull(
         output_mean = output.mean(axis=(0, 2, 3), dtype=np.float64)
         codes = rounding(node, quantized_input, output, ridge)(layer.weight_bits)
         rounded[node] = weights = codes.dequantize()
-        if node in felt_errors:
+        if layer.error_feedback:
             feedback = felt_errors[node].feedback(rounded)
             # A map has one feedback: that which suits all its readers, as far as their weights are rounded.
             for reader in felt_errors[node].readers:

@@ -64,7 +64,7 @@ def choose_feedback(
             np.sqrt(values.var(axis=(0, 2, 3), dtype=np.float64)),
             sensitivity.execute,
         )
-        cost = felt.cost()
+        cost = felt.cost({})
         error = (quantized_map(values, layer, config) - values).reshape(*values.shape[:2], -1).astype(np.float64)
         before = np.sum(error * (cost[:channels, :channels] @ error), axis=(1, 2))
         errors += before
@@ -95,22 +95,22 @@ class _Candidate:
 def _worthwhile(candidates: Sequence[_Candidate], errors: Float64Array) -> list[_Candidate]:
     """Return at most one candidate for each map, given the errors of all maps on each picture."""
     taken: dict[ir.Node, _Candidate] = {}
-    nothing = np.zeros_like(errors)
-    while True:
-        steps = []
-        for candidate in candidates:
-            before = taken.get(candidate.felt.readers[0])
+    while candidates:
+        left = errors - np.sum([candidate.saved for candidate in taken.values()], axis=0)
+
+        def worth(candidate: _Candidate, left: Float64Array = left) -> float:
+            """Share of the error over share of the time, of what the candidate does beyond what its map has."""
             saved, time = candidate.saved, candidate.time
-            if before is not None:
+            if (before := taken.get(candidate.felt.readers[0])) is not None:
                 saved, time = saved - before.saved, time - before.time
             # Of each picture by itself: on one that makes maps explode all errors are larger.
-            if time > 0:
-                steps.append((float(np.mean(saved / (errors + TINY))) / time, saved, candidate))
-        best = max(steps, key=lambda step: step[0], default=(0.0, nothing, None))
-        if best[0] <= WORTH or best[2] is None:
-            return list(taken.values())
-        errors = errors - best[1]
-        taken[best[2].felt.readers[0]] = best[2]
+            return float(np.mean(saved / (left + TINY))) / time if time > 0 else 0.0
+
+        best = max(candidates, key=worth)
+        if worth(best) <= WORTH:
+            break
+        taken[best.felt.readers[0]] = best
+    return list(taken.values())
 
 
 def _multiplications(sensitivity: OutputSensitivity, node: ir.Node) -> float:

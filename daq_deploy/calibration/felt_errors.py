@@ -44,9 +44,9 @@ class FeltErrors:
     from_left: bool = True
     """Whether a pixel is moved by the errors of the one to its left, too."""
 
-    def cost(self, rounded: Mapping[ir.Node, npt.NDArray[np.float32]] | None = None) -> Float64Array:
-        """Return M (2 C, 2 C), what errors of a pixel and its right neighbour cost; weights may be rounded already."""
-        weights = {**self.weights, **(rounded or {})}
+    def cost(self, rounded: Mapping[ir.Node, npt.NDArray[np.float32]]) -> Float64Array:
+        """Return M (2 C, 2 C), what errors of a pixel and its right neighbour cost, where some weights are rounded."""
+        weights = {**self.weights, **rounded}
         moments = []
         for draw in self.draws:
             gradients = [

@@ -7,19 +7,17 @@ single pixels; but for the border, where each of them pads its own input with ze
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from daq_deploy.passes.graph import producer_of
+from daq_deploy.receptive_field import radius_of
 
 from .lockstep import Array, NodeExecutor
-from .padding import pads_of
 
 LARGEST_RADIUS = 6
 """Pixels around one that see it, at most; where more do, one convolution is no cheaper."""
@@ -56,8 +54,8 @@ def linear_end(graph: ir.Graph, values: Mapping[ir.Value, Array], execute: NodeE
     while (node := _linear(value)) is not None and node.inputs[0] is not None:
         nodes.insert(0, node)
         value = node.inputs[0]
-    radius = _radius(nodes, values)
-    if sum(node.op_type == "Conv" for node in nodes) < 2 or radius > LARGEST_RADIUS:
+    radius = radius_of(nodes)
+    if sum(node.op_type == "Conv" for node in nodes) < 2 or radius is None or radius > LARGEST_RADIUS:
         return None
 
     def run(image: Array) -> Array:
@@ -76,21 +74,6 @@ def _linear(value: ir.Value) -> ir.Node | None:
     if convolution is not None and any(stride != 1 for stride in convolution.attributes.get_ints("strides", [1, 1])):
         return None
     return convolution or producer_of(value, "DepthToSpace")
-
-
-def _radius(nodes: Sequence[ir.Node], values: Mapping[ir.Value, Array]) -> int:
-    """Return how far a pixel is seen, in pixels of what the first node reads."""
-    scale, radius = Fraction(1), Fraction(0)
-    for node in nodes:
-        if node.op_type == "DepthToSpace":
-            scale /= node.attributes.get_int("blocksize", 1)
-            continue
-        feature_map, weights = (np.asarray(values[value]) for value in node.inputs[:2] if value is not None)
-        before = pads_of(node, feature_map.shape[2:], weights.shape[2:])[:2]
-        dilations = node.attributes.get_ints("dilations", [1, 1])
-        extents = [(size - 1) * dilation for size, dilation in zip(weights.shape[2:], dilations, strict=True)]
-        radius += scale * max(max(pad, extent - pad) for pad, extent in zip(before, extents, strict=True))
-    return math.ceil(radius)
 
 
 def _response(run: Callable[[Array], Array], channels: int, radius: int) -> npt.NDArray[np.float32] | None:

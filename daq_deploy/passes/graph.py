@@ -141,6 +141,14 @@ def dequantized_weights(node: ir.Node) -> npt.NDArray[np.float32] | None:
 
 def remove_unused(model: ir.Model) -> None:
     """Remove nodes, functions and opset imports that nothing uses."""
+    # RemoveUnusedNodesPass goes on counting what is in the body of a node it has removed as readers.
+    for node in reversed(list(model.graph)):
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            for attribute in node.attributes.values():
+                if attribute.type == ir.AttributeType.GRAPH:
+                    for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
+                        inner.resize_inputs(0)
+            model.graph.remove(node, safe=True)
     for clean in (RemoveUnusedNodesPass(), RemoveUnusedFunctionsPass(), RemoveUnusedOpsetsPass()):  # type: ignore[no-untyped-call]
         clean(model)
 

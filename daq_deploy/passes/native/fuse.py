@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass, RemoveUnusedFunctionsPass, RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+from onnx_ir.passes.common import NameFixPass
 
 from daq_deploy.ops import DOMAIN
 from daq_deploy.passes.blocks import DaqBlock, find_blocks
-from daq_deploy.passes.graph import ancestors, convolutions
+from daq_deploy.passes.graph import ancestors, convolutions, remove_unused
 from daq_deploy.passes.plan import read_layers
 
 from .channels import channel_slices
@@ -48,26 +48,14 @@ class FuseNative(ir.passes.InPlacePass):
         fusion = _Fusion(model, blocks, selected, names)
         fusion.replace_nodes()
         fusion.convert_what_planar_nodes_read()
-        _remove_unused_bodies(model.graph)
-        for finish in (RemoveUnusedNodesPass, RemoveUnusedFunctionsPass, RemoveUnusedOpsetsPass, NameFixPass):
-            finish()(model)
+        remove_unused(model)
+        NameFixPass()(model)
         for node in model.graph:
             if node.domain == NATIVE_DOMAIN and "statistics" in node.attributes:
                 _ask_for_statistics(node)
         model.opset_imports[NATIVE_DOMAIN] = NATIVE_VERSION
         model.metadata_props[METADATA_KEY] = fusion.report.to_json()
         return ir.passes.PassResult(model, modified=True)
-
-
-def _remove_unused_bodies(graph: ir.Graph) -> None:
-    """Remove unused nodes together with their bodies, which RemoveUnusedNodesPass goes on counting as readers."""
-    for node in reversed(list(graph)):
-        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
-            for attribute in node.attributes.values():
-                if attribute.type == ir.AttributeType.GRAPH:
-                    for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
-                        inner.resize_inputs(0)
-            graph.remove(node, safe=True)
 
 
 def _ask_for_statistics(node: ir.Node) -> None:
