@@ -42,7 +42,7 @@ def error_feedback_function(groups: int, companded: bool, from_left: bool, opset
     known_{index + 1} = Add (known_{index}, size_{index})"""
         for index in range(groups)
     )
-    rounding = "\n    ".join(_group(index, companded, from_left) for index in range(groups))
+    rounding = "\n    ".join(_group(index, groups, companded, from_left) for index in range(groups))
     text = f"""
 <opset_import: ["" : {opset}, "daq" : 1], domain: "daq">
 {error_feedback_name(groups, companded, from_left)} ({arguments}) => (moved)
@@ -116,17 +116,22 @@ def _each(name: str, groups: int) -> str:
     return ", ".join(f"{name}_{index}" for index in range(groups))
 
 
-def _group(index: int, companded: bool, from_left: bool) -> str:
-    """Move and round one group: from `value_<index>` and the `errors_<index>` before it to `moved_<index>` and all errors."""
-    begins = index == 0 and not from_left
+def _group(index: int, groups: int, companded: bool, from_left: bool) -> str:
+    """Move and round one group: from `value_<index>` and the `errors_<index>` before it to `moved_<index>` and all errors.
+
+    What the last group loses is asked for by the pixel to the right alone.
+    """
+    begins, ends = index == 0 and not from_left, index == groups - 1
     clipped = f"clipped_{index}"
     lines = [
         f"moved_{index} = Identity (value_{index})"
         if begins
         else f"""made_good_{index} = MatMul (coefficients_{index}, errors_{index})
-    moved_{index} = Add (value_{index}, made_good_{index})""",
-        f"{clipped} = Min (moved_{index}, span_{index})",
+    moved_{index} = Add (value_{index}, made_good_{index})"""
     ]
+    if ends and not from_left:
+        return lines[0]
+    lines.append(f"{clipped} = Min (moved_{index}, span_{index})")
     if companded:
         lines.append(f"snapped_{index} = daq.NearestLevel ({clipped}, step_{index}, origin_{index})")
         clipped = f"snapped_{index}"
@@ -136,9 +141,10 @@ def _group(index: int, companded: bool, from_left: bool) -> str:
         f"code_{index} = Round (position_{index})",
         f"level_{index} = Mul (code_{index}, step_{index})",
         f"error_{index} = Sub (level_{index}, moved_{index})",
-        f"errors_{index + 1} = "
-        + (f"Identity (error_{index})" if begins else f"Concat <axis = 1> (errors_{index}, error_{index})"),
     ]
+    if not ends:
+        joined = f"Identity (error_{index})" if begins else f"Concat <axis = 1> (errors_{index}, error_{index})"
+        lines.append(f"errors_{index + 1} = {joined}")
     return "\n    ".join(lines)
 
 

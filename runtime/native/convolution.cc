@@ -205,7 +205,7 @@ void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folde
 // Quantizes a row as far as `column`: piece by piece, codes are still in the first cache when they are multiplied.
 void Convolution::quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row,
                                  Band& band) const {
-  const int64_t whole = feedback_.empty() ? column : round_up(column, kFeedbackSpan);
+  const int64_t whole = feedback_run_ == 1 ? column : round_up(column, feedback_run_ * kFeedbackPixels);
   const int64_t stop = std::min(whole, run.width);
   if (stop <= row.quantized) return;
   quantize_pixels(run, folded, row.row, row.quantized, stop - row.quantized, row.codes + row.quantized * pixel_bytes_,

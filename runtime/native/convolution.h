@@ -115,7 +115,7 @@ class Convolution {
   std::vector<float> magnitude_;          // largest |weight| of each position of a pixel of codes
   std::vector<int64_t> first_of_group_;   // channel, in the order of rounding
   std::vector<float> feedback_;           // (inputs, 2 * inputs): of the pixel to the left, then of its own
-  bool from_left_ = false;                // whether the first half of it is not all zero
+  int64_t feedback_run_ = 1;              // pixels of a row that follow from one another: kFeedbackRun, or 1 if none does
   std::vector<float> bias_, slope_, valid_, side_valid_;
   mutable Pool<Folded> folded_;
   mutable Pool<Band> bands_;

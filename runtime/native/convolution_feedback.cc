@@ -12,7 +12,7 @@ void Convolution::take_feedback(const float* coefficients) {
   feedback_.assign(coefficients, coefficients + 2 * inputs_ * inputs_);
   for (int64_t target = 0; target < inputs_; ++target) {
     const float* from_left = coefficients + target * 2 * inputs_;
-    from_left_ = from_left_ || std::any_of(from_left, from_left + inputs_, [](float value) { return value != 0.0f; });
+    if (std::any_of(from_left, from_left + inputs_, [](float value) { return value != 0.0f; })) feedback_run_ = kFeedbackRun;
   }
   for (const int64_t group : parameters_.feedback_order) {
     if (group < 0 || group * kFeedbackGroup >= inputs_) throw std::invalid_argument("feedback_order has no such group");
@@ -42,7 +42,7 @@ void Convolution::fold_feedback(const ConvolutionRun& run, Folded& folded) const
   gather(folded.origin, folded.group_origin);
   gather(folded.shift, folded.group_shift);
   folded.coefficients.clear();
-  const size_t channels = first_of_group_.size() * kFeedbackGroup, left_channels = from_left_ ? channels : 0;
+  const size_t channels = first_of_group_.size() * kFeedbackGroup, left_channels = feedback_run_ > 1 ? channels : 0;
   for (size_t group = 0; group < first_of_group_.size(); ++group) {
     // Of the pixel to the left all channels, of this one those of the groups before.
     for (size_t known = 0; known < left_channels + group * kFeedbackGroup; ++known) {
@@ -72,7 +72,7 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
                                        folded.group_highest.data(),
                                        folded.group_origin.data(),
                                        folded.group_shift.data(),
-                                       from_left_ ? channels : 0,
+                                       feedback_run_ > 1 ? channels : 0,
                                        folded.coefficients.data(),
                                        parameters_.companded};
   const auto size = static_cast<size_t>(channels * kFeedbackPixels);
@@ -83,23 +83,24 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
   const bool where_they_are = run.sources.size() == 1 && inputs_ == channels && parameters_.first_channel[0] == 0;
   // Calls `copy` for each pixel at `place` of a run and each source: run, pixel, source, its channels' first input.
   const auto for_sources = [&](int64_t place, auto copy) {
-    for (int64_t p = 0; p < kFeedbackPixels && place + p * kFeedbackRun < count; ++p) {
+    for (int64_t p = 0; p < kFeedbackPixels && place + p * feedback_run_ < count; ++p) {
       int64_t input = 0;
       for (size_t source = 0; source < run.sources.size(); ++source) {
-        copy(p, place + p * kFeedbackRun, source, input);
+        copy(p, place + p * feedback_run_, source, input);
         input += parameters_.channels[source];
       }
     }
   };
-  for (int64_t first = 0; first < count; first += kFeedbackSpan) {
-    for (int64_t x_of_run = 0; x_of_run < kFeedbackRun; ++x_of_run) {
+  const int64_t span = feedback_run_ * kFeedbackPixels;
+  for (int64_t first = 0; first < count; first += span) {
+    for (int64_t x_of_run = 0; x_of_run < feedback_run_; ++x_of_run) {
       const int64_t place = first + x_of_run;
       float* errors = band.errors.data() + x_of_run % 2 * static_cast<int64_t>(size);
       const float* left = x_of_run == 0 ? nullptr : band.errors.data() + (x_of_run + 1) % 2 * static_cast<int64_t>(size);
-      if (where_they_are && first + kFeedbackSpan <= count) {
+      if (where_they_are && first + span <= count) {
         const uint16_t* source = run.sources[0] + (row * run.width + x + place) * run.strides[0];
-        kernels_.quantize_groups(quantizer, source, run.strides[0] * kFeedbackRun, format_, left, errors,
-                                 codes + place * code_stride, code_stride * kFeedbackRun);
+        kernels_.quantize_groups(quantizer, source, run.strides[0] * feedback_run_, format_, left, errors,
+                                 codes + place * code_stride, code_stride * feedback_run_);
         continue;
       }
       for_sources(place, [&](int64_t p, int64_t pixel, size_t source, int64_t input) {

@@ -64,7 +64,6 @@ struct Quantizer {
 constexpr int kFeedbackGroup = 8;   // channels that are rounded together where errors are fed back
 constexpr int kFeedbackRun = 8;     // pixels of a row of which each is moved by the errors of the one before it
 constexpr int kFeedbackPixels = 8;  // pixels that are quantized at a time then, each of another run
-constexpr int kFeedbackSpan = kFeedbackRun * kFeedbackPixels;
 
 // How channels become codes where those rounded later make good what those before them lost, in steps: the oracle is
 // daq_deploy/numerics/error_feedback.py. What is said of a group stands in the order of rounding.
