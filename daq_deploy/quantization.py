@@ -26,6 +26,7 @@ from .calibration import (
     calibrate,
     choose_feedback,
     choose_tails,
+    choose_tails_with_feedback,
     mix_channel_bits,
     mix_weight_bits,
     without_outliers,
@@ -184,9 +185,10 @@ def _by_sensitivity(
     """Choose what is told by what a change of one layer does to the output; return the plan, and how it feels errors."""
     felt_errors: Mapping[ir.Node, FeltErrors] = {}
     if config.range_rule == "deploy":
-        plan = choose_tails(sensitivity, plan, config, progress)
+        usual, plan = plan, choose_tails(sensitivity, plan, config, progress)
         if config.error_feedback:
             plan, felt_errors = choose_feedback(sensitivity, plan, config, progress)
+            plan = choose_tails_with_feedback(sensitivity, usual, plan, config, progress)
     if config.mixed:
         plan = mix_channel_bits(sensitivity, plan, config, progress)
         if config.weight_rule == "deploy":

@@ -9,7 +9,7 @@ from .mixed_channels import mix_channel_bits
 from .mixed_weights import mix_weight_bits
 from .outliers import without_outliers
 from .sensitivity import PICTURES, OutputSensitivity
-from .tails import choose_tails
+from .tails import choose_tails, choose_tails_with_feedback
 
 __all__ = [
     "PICTURES",
@@ -22,6 +22,7 @@ __all__ = [
     "calibration_mosaics",
     "choose_feedback",
     "choose_tails",
+    "choose_tails_with_feedback",
     "drawn_picture",
     "mix_channel_bits",
     "mix_weight_bits",

@@ -22,15 +22,19 @@ from .sensitivity import OutputSensitivity, by_feature_map
 BITS = 8
 """Feature maps of so many bits are left alone: what they lose is not seen."""
 
+FEW_BITS = 3
+"""Up to so many bits errors are large: feedback is worth more time, and suits other tails and levels than rounding to the
+nearest."""
+
 DRAWS = 2
 """Draws of signs at the output."""
 
 SLOWNESS = 5.0
 """How many multiplications of a quantized convolution take the time of one of feedback."""
 
-WORTH = 2.0
+WORTH, WORTH_OF_FEW_BITS = 2.0, 1.0
 """Feedback is given to one map after the other as long as it takes off so many times a larger fraction of what is left of all
-maps' error than it adds to the network's time."""
+maps' error than it adds to the network's time; the second where there are few bits."""
 
 
 def choose_feedback(
@@ -73,7 +77,8 @@ def choose_feedback(
             feedback = feedback_of(cost, felt.spread, from_left)
             after = np.square(error).sum(axis=2) @ what_is_left(cost, feedback)
             time = SLOWNESS * share * channels * values.size / multiplications
-            candidates.append(_Candidate(felt, feedback, before - after, time))
+            least_worth = WORTH_OF_FEW_BITS if layer.activation_bits <= FEW_BITS else WORTH
+            candidates.append(_Candidate(felt, feedback, before - after, time, least_worth))
     chosen, felt_errors = dict(plan), dict[ir.Node, FeltErrors]()
     for candidate in _worthwhile(candidates, errors):
         for node in candidate.felt.readers:
@@ -90,25 +95,24 @@ class _Candidate:
     """What it takes off the output's error on each picture."""
     time: float
     """What it adds to the network's time, as a fraction."""
+    least_worth: float
 
 
 def _worthwhile(candidates: Sequence[_Candidate], errors: Float64Array) -> list[_Candidate]:
     """Return at most one candidate for each map, given the errors of all maps on each picture."""
     taken: dict[ir.Node, _Candidate] = {}
-    while candidates:
-        left = errors - np.sum([candidate.saved for candidate in taken.values()], axis=0)
 
-        def worth(candidate: _Candidate, left: Float64Array = left) -> float:
-            """Share of the error over share of the time, of what the candidate does beyond what its map has."""
-            saved, time = candidate.saved, candidate.time
-            if (before := taken.get(candidate.felt.readers[0])) is not None:
-                saved, time = saved - before.saved, time - before.time
-            # Of each picture by itself: on one that makes maps explode all errors are larger.
-            return float(np.mean(saved / (left + TINY))) / time if time > 0 else 0.0
+    def worth(candidate: _Candidate) -> float:
+        """Share of the error over share of the time, of what the candidate does beyond what its map has."""
+        left = errors - np.sum([other.saved for other in taken.values()], axis=0)
+        saved, time = candidate.saved, candidate.time
+        if (before := taken.get(candidate.felt.readers[0])) is not None:
+            saved, time = saved - before.saved, time - before.time
+        # Of each picture by itself: on one that makes maps explode all errors are larger.
+        return float(np.mean(saved / (left + TINY))) / time if time > 0 else 0.0
 
-        best = max(candidates, key=worth)
-        if worth(best) <= WORTH:
-            break
+    while worthwhile := [candidate for candidate in candidates if worth(candidate) > candidate.least_worth]:
+        best = max(worthwhile, key=worth)
         taken[best.felt.readers[0]] = best
     return list(taken.values())
 
@@ -118,4 +122,4 @@ def _multiplications(sensitivity: OutputSensitivity, node: ir.Node) -> float:
     return float(sensitivity.weights(node)[0].size * sensitivity.value(node.outputs[0]).size)
 
 
-__all__ = ["BITS", "DRAWS", "SLOWNESS", "WORTH", "choose_feedback"]
+__all__ = ["BITS", "DRAWS", "FEW_BITS", "SLOWNESS", "WORTH", "WORTH_OF_FEW_BITS", "choose_feedback"]

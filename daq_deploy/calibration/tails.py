@@ -24,6 +24,7 @@ from daq_deploy.numerics import ChannelStatistics
 from daq_deploy.passes.plan import LayerReport, with_even_levels
 
 from .calibration import Progress, quantized_map
+from .feedback import FEW_BITS
 from .sensitivity import OutputSensitivity, by_feature_map
 
 TAILS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
@@ -53,6 +54,25 @@ def choose_tails(
         tail = found.smallest_tail(allowed)
         chosen.update({node: replace(layer, tail=tail) for node, layer in layers.items()})
     return chosen
+
+
+def choose_tails_with_feedback(
+    sensitivity: OutputSensitivity,
+    usual: Mapping[ir.Node, LayerReport],
+    plan: Mapping[ir.Node, LayerReport],
+    config: DaqConfig,
+    progress: Progress,
+) -> dict[ir.Node, LayerReport]:
+    """Return the plan with tails and levels of few bits chosen once more where there is error feedback, with it in place.
+
+    `usual` is the plan before any choice: what this search begins with, too.
+    """
+    fed_back = {
+        node: replace(usual[node], error_feedback=True, feedback=layer.feedback)
+        for node, layer in plan.items()
+        if layer.error_feedback and layer.activation_bits <= FEW_BITS
+    }
+    return {**plan, **choose_tails(sensitivity, fed_back, config, progress)}
 
 
 def _search(
@@ -116,4 +136,4 @@ class Search:
         return self._errors[index]
 
 
-__all__ = ["INVISIBLE", "TAILS", "TOLERANCE", "Search", "choose_tails"]
+__all__ = ["INVISIBLE", "TAILS", "TOLERANCE", "Search", "choose_tails", "choose_tails_with_feedback"]

@@ -67,15 +67,16 @@ def with_feedback(
         feedback: of this many channels.
         codes: what the channels were rounded to, (N, C, H, W); None rounds them to the nearest level.
     """
-    coefficients = feedback.coefficients.astype(np.float32)
-    from_left, own = np.split(coefficients, 2, axis=1)
+    from_left, own = np.split(feedback.coefficients.astype(np.float32), 2, axis=1)
+    images, count = feature_map.shape[:2]
     moved = feature_map.copy()
     errors = np.zeros_like(moved[..., ::RUN])
     for x in range(min(RUN, feature_map.shape[3])):
-        pixels = moved[..., x::RUN]
+        pixels = np.ascontiguousarray(moved[..., x::RUN])
+        rows = pixels.reshape(images, count, -1)  # shares its memory
         # The last run may end before this pixel.
-        pixels += np.einsum("oi,nihw->nohw", from_left, errors[..., : pixels.shape[3]], optimize=True)
-        errors = np.zeros_like(pixels)
+        rows += from_left @ errors[..., : pixels.shape[3]].reshape(images, count, -1)
+        errors = np.empty_like(pixels)
         for part in feedback.groups:
             levels = replace(
                 channels,
@@ -88,8 +89,10 @@ def with_feedback(
                 rounded = quantize(values, levels, bits if isinstance(bits, int) else bits[part])
             else:
                 rounded = codes[:, part, :, x::RUN]
-            errors[:, part] = dequantize(rounded, levels) - values
-            pixels += np.einsum("oi,nihw->nohw", own[:, part], errors[:, part], optimize=True)
+            lost = dequantize(rounded, levels) - values
+            rows += own[:, part] @ lost.reshape(images, len(part), -1)
+            errors[:, part] = lost
+        moved[..., x::RUN] = pixels
     return moved
 
 

@@ -16,10 +16,13 @@ from daq_deploy.calibration import (
     calibrate,
     choose_feedback,
     choose_tails,
+    choose_tails_with_feedback,
     synthetic_mosaics,
 )
 from daq_deploy.calibration.adjoint import convolved_back, output_gradients
+from daq_deploy.calibration.calibration import quantized_map
 from daq_deploy.calibration.felt_errors import RIDGE, feedback_of
+from daq_deploy.calibration.tails import TAILS
 from daq_deploy.config import DaqConfig
 from daq_deploy.numerics import with_feedback
 from daq_deploy.numerics.activations import dequantize, quantize
@@ -27,7 +30,7 @@ from daq_deploy.numerics.error_feedback import GROUP
 from daq_deploy.numerics.ranges import channel_range
 from daq_deploy.numerics.statistics import ChannelStatistics
 from daq_deploy.passes.graph import convolutions
-from daq_deploy.passes.plan import plan_layers
+from daq_deploy.passes.plan import plan_layers, with_even_levels
 from daq_deploy.runtime.executor import OrtNodeExecutor
 
 BODIES = {
@@ -182,11 +185,28 @@ def wide_network() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+@pytest.fixture
+def all_feedback_is_worth_its_time(monkeypatch):
+    monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH", 0.0)
+    monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH_OF_FEW_BITS", 0.0)
+
+
 @pytest.mark.parametrize(
-    ("bits", "worth", "expected"), [(4, 0.0, {"b", "c"}), (6, 0.0, {"b", "c"}), (8, 0.0, set()), (4, 1e6, set())]
+    ("bits", "worth", "worth_of_few_bits", "expected"),
+    [
+        (3, 1e6, 0.0, {"b", "c"}),
+        (3, 0.0, 1e6, set()),
+        (4, 0.0, 1e6, {"b", "c"}),
+        (4, 1e6, 0.0, set()),
+        (6, 0.0, 1e6, {"b", "c"}),
+        (8, 0.0, 0.0, set()),
+    ],
 )
-def test_feedback_is_chosen_below_eight_bits_where_it_is_worth_its_time(monkeypatch, bits, worth, expected):
+def test_feedback_is_chosen_below_eight_bits_where_it_is_worth_its_time(
+    monkeypatch, bits, worth, worth_of_few_bits, expected
+):
     monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH", worth)
+    monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH_OF_FEW_BITS", worth_of_few_bits)
     config = replace(DaqConfig.of_profile("deploy", bits), edges=("head", "tail"))
     graph = ir.from_proto(wide_network()).graph
     execute = OrtNodeExecutor(21, threads=1)
@@ -199,8 +219,35 @@ def test_feedback_is_chosen_below_eight_bits_where_it_is_worth_its_time(monkeypa
     assert {node: replace(layer, error_feedback=False, feedback=None) for node, layer in chosen.items()} == plan
 
 
-def test_calibration_makes_the_feedback_that_suits_the_rounded_weights(monkeypatch):
-    monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH", 0.0)
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_tails_and_levels_of_few_bits_are_those_that_suit_feedback(all_feedback_is_worth_its_time, bits, monkeypatch):
+    monkeypatch.setattr("daq_deploy.calibration.tails.INVISIBLE", 0.0)
+    config = replace(DaqConfig.of_profile("deploy", bits), edges=("head", "tail"))
+    graph = ir.from_proto(wide_network()).graph
+    sensitivity = OutputSensitivity(graph, synthetic_mosaics()[:1, :, :32, :32], OrtNodeExecutor(21, threads=1))
+    usual = plan_layers(graph, config)
+    fed_back, _ = choose_feedback(sensitivity, usual, config, lambda title, share: None)
+    found = choose_tails_with_feedback(sensitivity, usual, fed_back, config, lambda title, share: None)
+    assert found.keys() == usual.keys()
+    for node, layer in fed_back.items():
+        if not layer.error_feedback or bits > 3:
+            assert found[node] == layer
+            continue
+
+        def error(layer, node=node):
+            return sensitivity.output_error(
+                {node: {0: quantized_map(sensitivity.value(node.inputs[0]), layer, config)}}
+            )
+
+        chosen = found[node]
+        assert chosen.feedback is layer.feedback
+        assert error(chosen) <= min(error(layer), error(with_even_levels(layer)))
+        at = TAILS.index(chosen.tail)
+        for tail in TAILS[max(at - 1, 0) : at + 2]:
+            assert error(chosen) <= error(replace(chosen, tail=tail))
+
+
+def test_calibration_makes_the_feedback_that_suits_the_rounded_weights(all_feedback_is_worth_its_time):
     config = replace(DaqConfig.of_profile("deploy", 3), edges=("head", "tail"))
     graph = ir.from_proto(wide_network()).graph
     execute = OrtNodeExecutor(21, threads=1)
@@ -218,8 +265,7 @@ def test_calibration_makes_the_feedback_that_suits_the_rounded_weights(monkeypat
         assert not np.array_equal(found[node].feedback.coefficients, chosen[node].feedback.coefficients)
 
 
-def test_readers_of_one_map_have_one_feedback(monkeypatch):
-    monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH", 0.0)
+def test_readers_of_one_map_have_one_feedback(all_feedback_is_worth_its_time):
     body = f"""head = Conv{PAD}(x, head_weight) a = Conv{PAD}(head, a_weight) b = Conv{PAD}(head, b_weight) s = Add(a, b)
         y = Conv{PAD}(s, tail_weight)"""
     square = (12, 12, 3, 3)
