@@ -150,7 +150,7 @@ def _with_pull(
         (biasless,) = calibration.execute(node, [quantized_input, weights])
         bias = (output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)).astype(np.float32)
         results[node] = CalibratedLayer(codes, bias)
-        quantized.run(node, {0: quantized_input, 1: weights, 2: bias})
+        quantized.give(node, [np.asarray(biasless) + bias[:, None, None]])
     seen = _error(graph, floating, quantized)
     return _Rounded(plan, results, seen, _error_held_out(graph, plan, config, calibration, results))
 

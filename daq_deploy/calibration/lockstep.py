@@ -40,7 +40,11 @@ class Stream:
         for index, array in (replaced or {}).items():
             inputs += [None] * (index + 1 - len(inputs))
             inputs[index] = array
-        self._values.update(zip(node.outputs, self._execute(node, inputs), strict=True))
+        self.give(node, self._execute(node, inputs))
+
+    def give(self, node: ir.Node, outputs: Sequence[Array]) -> None:
+        """Take a node's outputs as they are computed elsewhere."""
+        self._values.update(zip(node.outputs, outputs, strict=True))
         for value in node.inputs:
             if value is not None:
                 self._reads[value] -= 1

@@ -28,7 +28,7 @@ class Moments:
 
 
 def unfold(node: ir.Node, feature_map: npt.NDArray[np.float32], kernel: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Return what each output position of a Conv (ONNX Conv-11, one group) reads: (positions, I * kH * kW).
+    """Return what each output position of a Conv (ONNX Conv-11, one group) reads: (I * kH * kW, positions).
 
     Args:
         node: the convolution; its pads, strides and dilations count.
@@ -42,7 +42,7 @@ def unfold(node: ir.Node, feature_map: npt.NDArray[np.float32], kernel: tuple[in
     reach = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
     windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(1, 2))
     taps = windows[:, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
-    return np.ascontiguousarray(taps.transpose(1, 2, 0, 3, 4)).reshape(-1, feature_map.shape[0] * kernel[0] * kernel[1])
+    return np.ascontiguousarray(taps.transpose(0, 3, 4, 1, 2)).reshape(feature_map.shape[0] * kernel[0] * kernel[1], -1)
 
 
 def moments(
@@ -62,11 +62,11 @@ def moments(
     # Image by image: unfolded maps are kH * kW times as large as the maps.
     for image, wanted in zip(feature_map, output.reshape(len(output), outputs, -1), strict=True):
         read = unfold(node, image, kernel)
-        mean += read.sum(axis=0, dtype=np.float64)
+        mean += read.sum(axis=1, dtype=np.float64)
         output_mean += wanted.sum(axis=1, dtype=np.float64)
-        second += read.T @ read
-        cross += wanted @ read
-        count += len(read)
+        second += read @ read.T
+        cross += wanted @ read.T
+        count += read.shape[1]
     mean, output_mean = mean / count, output_mean / count
     second, cross = second / count, cross / count
     # What subtracting the means leaves of float32 sums is no better than this, and must stay positive definite.

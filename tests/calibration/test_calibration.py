@@ -179,9 +179,7 @@ def test_unfolded_maps_times_weights_are_the_convolution(attributes):
     image = picture(13, 11)
     weight = onnx.numpy_helper.to_array(proto.graph.initializer[0])
     expected = run(proto, image)[0].reshape(5, -1)
-    np.testing.assert_allclose(
-        unfold(node, image[0], (3, 3)) @ weight.reshape(5, -1).T, expected.T, rtol=1e-3, atol=0.01
-    )
+    np.testing.assert_allclose(weight.reshape(5, -1) @ unfold(node, image[0], (3, 3)), expected, rtol=1e-3, atol=0.01)
 
 
 def test_moments_are_covariances_of_what_is_read_and_given():
@@ -192,9 +190,9 @@ def test_moments_are_covariances_of_what_is_read_and_given():
         generator.normal(size=shape).astype(np.float32) for shape in ((2, 3, 12, 12), (2, 2, 10, 10))
     )
     found = moments(node, feature_map, output, (3, 3))
-    read = np.concatenate([unfold(node, image, (3, 3)) for image in feature_map])
-    given = output.transpose(0, 2, 3, 1).reshape(-1, 2)
-    both = np.cov(np.concatenate([given, read], axis=1).T, bias=True)
+    read = np.concatenate([unfold(node, image, (3, 3)) for image in feature_map], axis=1)
+    given = output.transpose(1, 0, 2, 3).reshape(2, -1)
+    both = np.cov(np.concatenate([given, read]), bias=True)
     np.testing.assert_allclose(found.covariance, both[2:, 2:], atol=1e-4)
     np.testing.assert_allclose(found.cross, both[:2, 2:], atol=1e-5)
 
