@@ -13,7 +13,7 @@ from .numerics.error_feedback import RUN
 from .ops import DOMAIN
 from .passes.graph import ancestors, constant_array
 
-_SAME_PIXEL = {
+SAME_PIXEL = {
     *(
         "Relu",
         "LeakyRelu",
@@ -129,14 +129,14 @@ def _after(node: ir.Node, inputs: list[_Reach], known: dict[ir.Value, _Reach]) -
         return _Reach(scale, radius + (scale * (RUN - 1) if _has_runs(node) else 0))
     if node.domain != "":
         return None
-    if kind in _SAME_PIXEL:
+    if kind in SAME_PIXEL:
         return _Reach(scale, radius)
     if kind in ("Conv", "MaxPool", "AveragePool"):
         stride = max(node.attributes.get_ints("strides", [1, 1]))
         return _Reach(scale * stride, radius + scale * _window_reach(node))
     if kind == "ConvTranspose":
         stride = max(node.attributes.get_ints("strides", [1, 1]))
-        return _Reach(scale / stride, radius + scale * Fraction(max(_kernel(node)), stride))
+        return _Reach(scale / stride, radius + scale * Fraction(max(kernel_of(node)), stride))
     if kind in ("DepthToSpace", "SpaceToDepth"):
         block = node.attributes.get_int("blocksize", 1)
         factor = Fraction(1, block) if kind == "DepthToSpace" else Fraction(block)
@@ -156,7 +156,7 @@ def _has_runs(node: ir.Node) -> bool:
 def _window_reach(node: ir.Node) -> Fraction:
     """Return how far a window goes beyond the place of its output, in places of its input, on the side it goes further."""
     dilations = node.attributes.get_ints("dilations", [1, 1])
-    extents = [(size - 1) * dilation for size, dilation in zip(_kernel(node), dilations, strict=True)]
+    extents = [(size - 1) * dilation for size, dilation in zip(kernel_of(node), dilations, strict=True)]
     pads = node.attributes.get_ints("pads", [0] * 4)
     if node.attributes.get_string("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER"):
         return Fraction(max(math.ceil(extent / 2) for extent in extents))
@@ -164,7 +164,8 @@ def _window_reach(node: ir.Node) -> Fraction:
     return Fraction(max(max(side) for side in sides))
 
 
-def _kernel(node: ir.Node) -> list[int]:
+def kernel_of(node: ir.Node) -> list[int]:
+    """Return height and width of the window of a convolution or pool."""
     weight = node.inputs[1] if len(node.inputs) > 1 else None
     shape = weight.shape if weight is not None else None
     if "kernel_shape" in node.attributes or shape is None:
@@ -188,4 +189,4 @@ def _resized(node: ir.Node, known: dict[ir.Value, _Reach]) -> Fraction | None:
     return min(taken) if taken else None
 
 
-__all__ = ["ReceptiveField", "radius_of", "receptive_field"]
+__all__ = ["SAME_PIXEL", "ReceptiveField", "kernel_of", "radius_of", "receptive_field"]

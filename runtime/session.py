@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import onnxruntime
 
 from daq_deploy.config import FLOAT_BITS, DaqConfig
 from daq_deploy.errors import ImageError, ModelError, OptionError, OutOfMemoryError, ProviderError
+from daq_deploy.least_size import least_size
 from daq_deploy.passes.native import FusedLayer
 
 from .model_source import add_outputs, first_line, name_of, read_model
@@ -117,9 +119,11 @@ class Session:
         self._read_metadata({entry.key: entry.value for entry in proto.metadata_props})
         self._native: NativeUse | str
         prepared = self._prepare(proto)
-        proto, self._native = (proto, prepared) if isinstance(prepared, str) else prepared
-        self._session, self._fallback_nodes = self._open(proto)
+        opened, self._native = (proto, prepared) if isinstance(prepared, str) else prepared
+        self._session, self._fallback_nodes = self._open(opened)
         self._read_signature()
+        self.least_size = least_size(ir.from_proto(proto).graph)
+        """Least height and width of a picture."""
 
     def _prepare(self, proto: onnx.ModelProto) -> tuple[onnx.ModelProto, NativeUse] | str:
         """Return the model for the native kernels, or why they are not used."""
@@ -210,7 +214,7 @@ class Session:
         Raises:
             ModelError: the factor is not a whole number, or differs between height and width.
         """
-        height, width = (size or _PROBE_SIZE for size in self._input_shape[2:])
+        height, width = (size or max(_PROBE_SIZE, self.least_size) for size in self._input_shape[2:])
         output = self._output_shape[2:]
         if None in self._input_shape[2:] or None in output:
             output = self.run(smooth_image(height, width, self.value_range, self.channels)).shape[2:]
@@ -304,6 +308,11 @@ class Session:
             )
         if 0 in image.shape:
             raise ImageError(f"{self.name}: the picture of shape {image.shape} is empty")
+        if min(image.shape[2:]) < self.least_size:
+            raise ImageError(
+                f"{self.name}: the picture has {image.shape[3]}x{image.shape[2]} pixels; the network needs "
+                f"{self.least_size}x{self.least_size} at least: add pixels, as `upscale` does, and cut them off again"
+            )
         if image.shape[0] > 1 and self.one_image:
             raise ModelError(
                 f"{self.name}: takes one picture a run and was given {image.shape[0]}; "

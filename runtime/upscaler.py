@@ -50,6 +50,8 @@ class Upscaler:
     of every size, or nearly (see `TiledNetwork`). Pictures of more than 512 * 512 pixels, run in tiles or not, have their
     ranges from a sample of their parts (see `range_sample`), smaller ones from all of it.
 
+    A picture smaller than the network can run on is continued with its last row and column, and cut to its size again.
+
     A tile for which memory does not suffice is halved. What is done differently than asked is logged as a warning.
 
     An upscaler is a context manager, may be used from several threads, and is pickled as what it was opened with: a path
@@ -111,6 +113,10 @@ class Upscaler:
         """
         _check(pixels)
         height, width = pixels.shape[:2]
+        rows, columns = (max(self.session.least_size - length, 0) for length in pixels.shape[:2])
+        if rows or columns:
+            continued = np.pad(pixels, ((0, rows), (0, columns), (0, 0)), mode="edge")
+            return self.upscale(continued, progress)[: height * self.scale, : width * self.scale]
         side = self._tile if isinstance(self._tile, int) else max(height, width)
         if self._tile == AUTO:
             side = self._largest_tile(height, width)

@@ -79,6 +79,20 @@ def rlfn() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def unpadded_attention() -> onnx.ModelProto:
+    """A gate whose strided convolution and pool have no padding: 11 pixels are the fewest that they can look at."""
+    return network(
+        f"""head = Conv{PAD}(x, head_weight) b = Conv{PAD}(head, b_weight)
+        e1 = Conv<strides = [2, 2]>(b, e1_weight) pool = MaxPool<kernel_shape = [7, 7], strides = [3, 3]>(e1)
+        e2 = Conv{PAD}(pool, e2_weight) size = Shape<start = 2>(b) channels = Shape<end = 2>(e2)
+        full = Concat<axis = 0>(channels, size) larger = Resize<mode = "linear">(e2, , , full)
+        gate = Sigmoid(larger) gated = Mul(b, gate)
+        up = Conv{PAD}(gated, up_weight) y = DepthToSpace<blocksize = 2, mode = "CRD">(up)""",
+        head_weight=(8, 3, 3, 3), b_weight=(8, 8, 3, 3), e1_weight=(8, 8, 3, 3), e2_weight=(8, 8, 3, 3),
+        up_weight=(12, 8, 3, 3),
+    )  # fmt: skip
+
+
 def rcan(gate_first: bool = False) -> onnx.ModelProto:
     """A residual block with channel attention behind a global pool."""
     gated = "Mul(gate, b1)" if gate_first else "Mul(b1, gate)"

@@ -98,7 +98,7 @@ def test_a_network_of_one_size_refuses_others(nearest_x2):
 
 
 def test_a_size_at_which_the_network_fails_is_named():
-    model = model_of("larger = MaxPool<kernel_shape = [9, 9]>(image)")
+    model = model_of("turned = Transpose<perm = [0, 1, 3, 2]>(image) larger = MaxPool<kernel_shape = [9, 9]>(turned)")
     with pytest.raises(ModelError, match="cannot run on a picture of 5x4 pixels") as error:
         Session(model).run(smooth_image(4, 5))
     assert_one_line(error)

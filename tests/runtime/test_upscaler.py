@@ -16,7 +16,7 @@ from daq_deploy.model_file import model_bytes
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.quantization import quantize
 from daq_deploy.runtime import Session, Upscaler, read_picture
-from tests.networks import edsr, picture, rcan, wide
+from tests.networks import edsr, picture, rcan, unpadded_attention, wide
 
 
 def colours(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -55,6 +55,19 @@ def test_pillow_images_are_upscaled(nearest_x2):
 def test_other_arrays_are_refused(nearest_x2, pixels, message):
     with pytest.raises(ImageError, match=f"the picture is .*{message}"):
         Upscaler(nearest_x2()).upscale(pixels)
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 40), (40, 10)])
+def test_a_picture_smaller_than_the_network_can_run_on_is_continued(native, height, width):
+    network = quantize(ir.from_proto(unpadded_attention()), DaqConfig(weight_rule="nearest"))
+    pixels = colours(height, width)
+    continued = np.pad(pixels, ((0, max(11 - height, 0)), (0, max(11 - width, 0)), (0, 0)), mode="edge")
+    with Upscaler(network.to_bytes(), native=native) as upscaler:
+        expected = upscaler.upscale(continued)[: 2 * height, : 2 * width]
+        np.testing.assert_array_equal(upscaler.upscale(pixels), expected)
+        with pytest.raises(ImageError, match=f"has {width}x{height} pixels; the network needs 11x11 at least"):
+            upscaler.session.run(picture(height, width))
 
 
 @pytest.fixture(scope="module")
