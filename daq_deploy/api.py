@@ -14,6 +14,7 @@ from .calibration import (
     Progress,
     calibration_mosaics,
     drawn_picture,
+    held_out_pictures,
     mosaics_of_weights,
     synthetic_mosaics,
 )
@@ -90,8 +91,13 @@ def quantize(
             scale = session.scale
         images = calibration_mosaics(Path(calibration), scale, read_rgb)
     executor = OrtNodeExecutor(INT2_OPSET if config.int2 else OPSET)
-    images_of_weights = mosaics_of_weights(images, config)
-    pictures = Calibration(images, executor, progress, images_of_weights=images_of_weights)
+    pictures = Calibration(
+        images,
+        executor,
+        progress,
+        held_out=held_out_pictures(config.weight_bits),
+        images_of_weights=mosaics_of_weights(images, config),
+    )
     return quantize_graph(model, config, value_range, inline, pictures)
 
 

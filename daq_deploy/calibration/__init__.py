@@ -4,7 +4,13 @@ from .calibrate import calibrate
 from .calibration import CalibratedLayer, Calibration, Progress
 from .feedback import choose_feedback
 from .felt_errors import FeltErrors
-from .images import calibration_mosaics, drawn_picture, mosaics_of_weights, synthetic_mosaics
+from .images import (
+    calibration_mosaics,
+    drawn_picture,
+    held_out_pictures,
+    mosaics_of_weights,
+    synthetic_mosaics,
+)
 from .mixed_channels import mix_channel_bits
 from .mixed_weights import mix_weight_bits
 from .outliers import without_outliers
@@ -24,6 +30,7 @@ __all__ = [
     "choose_tails",
     "choose_tails_with_feedback",
     "drawn_picture",
+    "held_out_pictures",
     "mix_channel_bits",
     "mix_weight_bits",
     "mosaics_of_weights",

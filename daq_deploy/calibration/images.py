@@ -68,15 +68,18 @@ def drawn_picture(side: int, seed: int) -> npt.NDArray[np.uint8]:
     return sparse_leaves(side, np.random.default_rng(seed)).astype(np.uint8).transpose(1, 2, 0)
 
 
-def held_out_pictures() -> npt.NDArray[np.float32]:
+def held_out_pictures(weight_bits: int = DENSE_FROM) -> npt.NDArray[np.float32]:
     """Draw four more such pictures, and lay the same with CONTRAST times the contrast beside them, hard as drawings and text.
 
+    Below DENSE_FROM bits of weights there are as many dense ones, on which these are not rounded then.
+
     Returns:
-        float32 (8, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255. Deterministic.
+        float32 (8 or 16, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255. Deterministic.
     """
     side = SIDE * PATCH_SIZE
     drawn = np.stack([drawn_picture(side, seed).transpose(2, 0, 1) for seed in range(1, 5)]).astype(np.float32)
-    return np.concatenate([drawn, np.clip((drawn - 128) * CONTRAST + 128, 0, 255)])
+    pictures = np.concatenate([drawn, np.clip((drawn - 128) * CONTRAST + 128, 0, 255)])
+    return pictures if weight_bits >= DENSE_FROM else np.concatenate([pictures, dense_mosaics(len(pictures))])
 
 
 def _mosaics(patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -105,6 +105,22 @@ def test_pictures_held_out_are_others_and_always_the_same():
     assert images.max() <= 255
     assert images[4:].std() > 1.3 * images[:4].std()
     np.testing.assert_array_equal(images, held_out_pictures())
+    of_few_bits = held_out_pictures(weight_bits=3)
+    np.testing.assert_array_equal(of_few_bits, np.concatenate([images, dense_mosaics(8)]))
+
+
+@pytest.mark.parametrize(("bits", "count"), [(2, 16), (3, 16), (4, 8), (8, 8)])
+def test_weights_of_few_bits_are_tried_on_dense_pictures_which_they_have_not_seen(bits, count, float_path, monkeypatch):
+    module = importlib.import_module("daq_deploy.calibration.calibrate")
+    error_held_out, tried = module._error_held_out, []
+
+    def count_pictures(graph, plan, config, calibration, layers):
+        tried.append(len(calibration.held_out))
+        return error_held_out(graph, plan, config, calibration, layers)
+
+    monkeypatch.setattr(module, "_error_held_out", count_pictures)
+    quantize(float_path, DaqConfig.of_profile("deploy", bits))
+    assert set(tried) == {count}
 
 
 @pytest.mark.parametrize(("explosion", "taken"), [(0.0, 1), (np.inf, 0)])
