@@ -14,7 +14,7 @@ from .ops import DOMAIN
 from .passes.graph import constant_array
 from .receptive_field import SAME_PIXEL, kernel_of
 
-LARGEST_TRIED = 64
+LARGEST_TRIED = 256
 """Pixels; a network that does not run on so many needs more than size."""
 
 Size = tuple[int, ...]
