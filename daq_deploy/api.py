@@ -95,7 +95,7 @@ def quantize(
         images,
         executor,
         progress,
-        held_out=held_out_pictures(config.weight_bits),
+        held_out=held_out_pictures(config),
         images_of_weights=mosaics_of_weights(images, config),
     )
     return quantize_graph(model, config, value_range, inline, pictures)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from .ops import DOMAIN
 from .passes.graph import constant_array
+from .passes.padding import pads_of
 from .receptive_field import SAME_PIXEL, kernel_of
 
 LARGEST_TRIED = 256
@@ -60,15 +61,14 @@ def _after(node: ir.Node, read: list[Size]) -> Size | None:
 
 
 def _after_window(node: ir.Node, size: Size) -> Size:
+    kernel = kernel_of(node)
     strides = node.attributes.get_ints("strides", [1, 1])
-    if node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME"):
-        return tuple(-(-side // stride) for side, stride in zip(size, strides, strict=True))
     dilations = node.attributes.get_ints("dilations", [1, 1])
-    pads = node.attributes.get_ints("pads", [0] * 4)
+    pads = pads_of(node, size, kernel)
     round_up = node.attributes.get_int("ceil_mode", 0)
     after = []
-    for axis, kernel in enumerate(kernel_of(node)):
-        left = size[axis] + pads[axis] + pads[axis + 2] - (kernel - 1) * dilations[axis] - 1
+    for axis, length in enumerate(kernel):
+        left = size[axis] + pads[axis] + pads[axis + 2] - (length - 1) * dilations[axis] - 1
         if left < 0 and node.op_type == "Conv":
             return (0, 0)
         # ONNX Runtime divides towards zero: a pool may look at less than its window.

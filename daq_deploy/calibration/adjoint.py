@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from daq_deploy.passes.padding import pads_of
+
 from .lockstep import Array, NodeExecutor
-from .padding import pads_of
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -68,10 +68,10 @@ def drawn_picture(side: int, seed: int) -> npt.NDArray[np.uint8]:
     return sparse_leaves(side, np.random.default_rng(seed)).astype(np.uint8).transpose(1, 2, 0)
 
 
-def held_out_pictures(weight_bits: int = DENSE_FROM) -> npt.NDArray[np.float32]:
+def held_out_pictures(config: DaqConfig | None = None) -> npt.NDArray[np.float32]:
     """Draw four more such pictures, and lay the same with CONTRAST times the contrast beside them, hard as drawings and text.
 
-    Below DENSE_FROM bits of weights there are as many dense ones, on which these are not rounded then.
+    Where weights are rounded on pictures, but not on dense ones (see mosaics_of_weights), there are as many dense ones.
 
     Returns:
         float32 (8 or 16, 3, SIDE * PATCH_SIZE, SIDE * PATCH_SIZE), whole numbers 0..255. Deterministic.
@@ -79,7 +79,9 @@ def held_out_pictures(weight_bits: int = DENSE_FROM) -> npt.NDArray[np.float32]:
     side = SIDE * PATCH_SIZE
     drawn = np.stack([drawn_picture(side, seed).transpose(2, 0, 1) for seed in range(1, 5)]).astype(np.float32)
     pictures = np.concatenate([drawn, np.clip((drawn - 128) * CONTRAST + 128, 0, 255)])
-    return pictures if weight_bits >= DENSE_FROM else np.concatenate([pictures, dense_mosaics(len(pictures))])
+    if config is None or config.weight_rule != "deploy" or config.weight_bits >= DENSE_FROM:
+        return pictures
+    return np.concatenate([pictures, dense_mosaics(len(pictures))])
 
 
 def _mosaics(patches: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

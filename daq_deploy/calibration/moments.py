@@ -10,8 +10,7 @@ import onnx_ir as ir
 
 from daq_deploy.numerics.statistics import Float64Array
 from daq_deploy.numerics.steps import TINY
-
-from .padding import pads_of
+from daq_deploy.passes.padding import pads_of
 
 ROUNDING = 1e-5
 """Error of the moments, as a fraction of the mean square of what is read."""

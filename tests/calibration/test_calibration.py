@@ -12,24 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import NETWORKS, PAD, edsr, network, picture, rlfn, run, wide
-from PIL import Image
 
 from daq_deploy import DaqConfig, quantize
 from daq_deploy.calibration import (
     Calibration,
-    calibration_mosaics,
-    mosaics_of_weights,
-    synthetic_mosaics,
     tails,
-    without_outliers,
 )
 from daq_deploy.calibration.bit_budget import LEAST_BITS, MOST_BITS, WIDTHS, Claim, hand_out
-from daq_deploy.calibration.images import dense_mosaics, held_out_pictures
-from daq_deploy.calibration.moments import moments, unfold
 from daq_deploy.calibration.tails import TAILS, Search
-from daq_deploy.errors import ImageError, OptionError
+from daq_deploy.errors import OptionError
 from daq_deploy.passes.blocks import find_blocks
-from daq_deploy.passes.graph import convolutions
 from daq_deploy.quantization import Quantized
 from daq_deploy.quantization import quantize as quantize_graph
 from daq_deploy.runtime.executor import OrtNodeExecutor
@@ -53,32 +45,6 @@ def mean_error(data: bytes, proto: onnx.ModelProto) -> float:
     return float(np.square(run(onnx.load_from_string(data), image) - run(proto, image)).mean())
 
 
-@pytest.mark.parametrize("draw", [synthetic_mosaics, dense_mosaics])
-def test_synthetic_pictures_are_pictures_and_always_the_same(draw):
-    images = draw()
-    assert images.dtype == np.float32
-    assert images.min() >= 0
-    assert images.max() <= 255
-    assert images.std(axis=(1, 2, 3)).min() > 10
-    np.testing.assert_array_equal(images, np.rint(images))
-    np.testing.assert_array_equal(images, draw())
-
-
-def test_dense_pictures_have_structure_everywhere():
-    flat = [np.mean(np.abs(np.diff(draw(), axis=3)) < 2) for draw in (dense_mosaics, synthetic_mosaics)]
-    assert flat[0] < 0.15 < 0.2 < flat[1]
-
-
-def test_half_of_what_weights_are_rounded_on_is_drawn_from_four_bits_on():
-    photographs = np.zeros((4, 3, 96, 96), np.float32)
-    images = mosaics_of_weights(photographs, DaqConfig())
-    assert images.shape == photographs.shape
-    np.testing.assert_array_equal(images[:2], photographs[:2])
-    np.testing.assert_array_equal(images[2:], dense_mosaics()[:2])
-    for config in (DaqConfig(weight_bits=3), DaqConfig(weight_rule="nearest")):
-        np.testing.assert_array_equal(mosaics_of_weights(photographs, config), photographs)
-
-
 def test_weights_and_ranges_are_told_from_pictures_of_their_own(float_path):
     def made_from(images: np.ndarray, images_of_weights: np.ndarray | None) -> Quantized:
         calibration = replace(quick(images), images_of_weights=images_of_weights)
@@ -95,18 +61,6 @@ def test_weights_and_ranges_are_told_from_pictures_of_their_own(float_path):
         np.any(layer.weights.codes != one.calibrated[name].weights.codes) for name, layer in both.calibrated.items()
     ]
     assert any(changed)
-
-
-def test_pictures_held_out_are_others_and_always_the_same():
-    images = held_out_pictures()
-    assert images.shape[2:] == synthetic_mosaics().shape[2:]
-    assert images.dtype == np.float32
-    assert images.min() >= 0
-    assert images.max() <= 255
-    assert images[4:].std() > 1.3 * images[:4].std()
-    np.testing.assert_array_equal(images, held_out_pictures())
-    of_few_bits = held_out_pictures(weight_bits=3)
-    np.testing.assert_array_equal(of_few_bits, np.concatenate([images, dense_mosaics(8)]))
 
 
 @pytest.mark.parametrize(("bits", "count"), [(2, 16), (3, 16), (4, 8), (8, 8)])
@@ -161,56 +115,6 @@ def test_progress_says_that_weights_are_rounded_a_second_time(float_path, monkey
     calibration = replace(quick(), progress=lambda title, share: seen.append(title))
     quantize_graph(float_path, DaqConfig(range_rule="paper"), calibration=calibration)
     assert list(dict.fromkeys(seen)) == ["Rounding weights", "Rounding weights again"]
-
-
-def test_patches_are_cut_from_every_picture_that_is_large_enough(tmp_path):
-    for index, side in enumerate((100, 120, 20)):
-        Image.fromarray(np.full((side, side, 3), 50 * (index + 1), np.uint8)).save(tmp_path / f"{index}.png")
-    mosaics = calibration_mosaics(tmp_path, 2, lambda path: np.asarray(Image.open(path)))
-    assert mosaics.shape == synthetic_mosaics().shape
-    assert set(np.unique(mosaics)) == {50.0, 100.0}
-
-
-@pytest.mark.parametrize("side", [None, 60])
-def test_a_folder_without_large_pictures_is_refused(side, tmp_path):
-    if side:
-        Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(tmp_path / "small.png")
-    with pytest.raises(ImageError, match="no picture of at least 96x96"):
-        calibration_mosaics(tmp_path, 2, lambda path: np.asarray(Image.open(path)))
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ImageError, match="no such folder"):
-        calibration_mosaics(tmp_path / "none", 2, lambda path: np.asarray(Image.open(path)))
-
-
-AUTO_PAD = 'auto_pad = "SAME_LOWER", strides = [2, 2]'
-
-
-@pytest.mark.parametrize("attributes", ["", "strides = [2, 2]", "pads = [1, 0, 2, 1]", "dilations = [2, 1]", AUTO_PAD])
-def test_unfolded_maps_times_weights_are_the_convolution(attributes):
-    brackets = f"<{attributes}>" if attributes else ""
-    proto = network(f"y = Conv{brackets}(x, w_weight)", w_weight=(5, 3, 3, 3))
-    (node,) = convolutions(ir.from_proto(proto).graph)
-    image = picture(13, 11)
-    weight = onnx.numpy_helper.to_array(proto.graph.initializer[0])
-    expected = run(proto, image)[0].reshape(5, -1)
-    np.testing.assert_allclose(weight.reshape(5, -1) @ unfold(node, image[0], (3, 3)), expected, rtol=1e-3, atol=0.01)
-
-
-def test_moments_are_covariances_of_what_is_read_and_given():
-    proto = network("y = Conv(x, w_weight)", w_weight=(2, 3, 3, 3))
-    (node,) = convolutions(ir.from_proto(proto).graph)
-    generator = np.random.default_rng(0)
-    feature_map, output = (
-        generator.normal(size=shape).astype(np.float32) for shape in ((2, 3, 12, 12), (2, 2, 10, 10))
-    )
-    found = moments(node, feature_map, output, (3, 3))
-    read = np.concatenate([unfold(node, image, (3, 3)) for image in feature_map], axis=1)
-    given = output.transpose(1, 0, 2, 3).reshape(2, -1)
-    both = np.cov(np.concatenate([given, read]), bias=True)
-    np.testing.assert_allclose(found.covariance, both[2:, 2:], atol=1e-4)
-    np.testing.assert_allclose(found.cross, both[:2, 2:], atol=1e-5)
 
 
 @pytest.mark.parametrize("build", [edsr, rlfn])
@@ -395,18 +299,3 @@ def test_mixed_codes_are_those_of_the_oracle(inline, images, float_path):
         assert (codes <= (2**block.bits - 1).reshape(-1, 1, 1)).all()
         expected = oracle(feature_map, block)
         assert count_differences(block, feature_map, codes, step.reshape(codes.shape[:2]), expected)[1] == 0
-
-
-def test_a_picture_on_which_a_layer_explodes_is_left_out():
-    proto = network("a = Mul(x, x) b = Mul(a, a) y = Conv(b, w_weight)", w_weight=(2, 3, 3, 3))
-    graph = ir.from_proto(proto).graph
-    images = np.concatenate([picture(16, 16) * factor for factor in (0.1, 0.11, 0.3, 0.12)])
-    kept = without_outliers(graph, images, OrtNodeExecutor(21, threads=1))
-    np.testing.assert_array_equal(kept, images[[0, 1, 3]])
-
-
-def test_pictures_of_equal_power_are_all_kept():
-    images = np.concatenate([picture(16, 16), np.zeros((1, 3, 16, 16), np.float32), picture(16, 16)])
-    graph = ir.from_proto(network("y = Conv(x, w_weight)", w_weight=(2, 3, 3, 3))).graph
-    assert len(without_outliers(graph, images, OrtNodeExecutor(21, threads=1))) == 3
-    assert len(without_outliers(graph, np.zeros_like(images), OrtNodeExecutor(21, threads=1))) == 3

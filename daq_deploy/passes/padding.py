@@ -1,4 +1,4 @@
-"""The padding of a convolution."""
+"""The padding of a convolution or pool."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import onnx_ir as ir
 
 
 def pads_of(node: ir.Node, size: Sequence[int], kernel: Sequence[int]) -> list[int]:
-    """Return the padding of a Conv (ONNX Conv-11), all begins and then all ends, also where `auto_pad` tells it.
+    """Return the padding of a Conv (ONNX Conv-11) or pool, all begins and then all ends, also where `auto_pad` tells it.
 
     Args:
-        node: the convolution.
+        node: the convolution or pool.
         size: of what it reads, without images and channels.
-        kernel: of its weights.
+        kernel: its window.
     """
     axes = range(len(size))
     auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
