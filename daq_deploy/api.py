@@ -79,7 +79,7 @@ def quantize(
     config = config or DaqConfig()
     if not config.needs_pictures:
         return quantize_graph(model, config, value_range, inline, trained=trained)
-    from .runtime.executor import OrtNodeExecutor
+    from .runtime.executor import OrtExecutor
     from .runtime.images import read_rgb
     from .runtime.session import Session
 
@@ -90,7 +90,7 @@ def quantize(
         with Session(source) as session:
             scale = session.scale
         images = calibration_mosaics(Path(calibration), scale, read_rgb)
-    executor = OrtNodeExecutor(INT2_OPSET if config.int2 else OPSET)
+    executor = OrtExecutor(INT2_OPSET if config.int2 else OPSET)
     pictures = Calibration(
         images,
         executor,

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from .calibration import Progress
 from .calibration.calibration import quantized_map
-from .calibration.lockstep import Array, NodeExecutor
+from .calibration.lockstep import Array, Executor
 from .calibration.sensitivity import OutputSensitivity
 from .config import FLOAT_BITS, DaqConfig
 from .errors import ModelError
@@ -101,7 +101,7 @@ def diagnose(
     model: ir.Model,
     reference: ir.Model,
     image: npt.NDArray[np.float32],
-    execute: NodeExecutor,
+    execute: Executor,
     progress: Progress = lambda title, share: None,
 ) -> tuple[LayerDiagnosis, ...]:
     """Return what each quantized convolution of a DAQ graph costs, worst first.
@@ -157,7 +157,7 @@ def diagnose_file(
     reference: ir.Model,
     runners: tuple[Runner, Runner],
     picture: Picture,
-    execute: NodeExecutor,
+    execute: Executor,
     progress: Progress = lambda title, share: None,
 ) -> Diagnosis:
     """Return what each layer costs, and what the DAQ graph and the float one, opened as `runners`, differ by as a whole.

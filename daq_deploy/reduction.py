@@ -23,7 +23,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from .calibration import Progress
-from .calibration.lockstep import NodeExecutor
+from .calibration.lockstep import Executor
 from .config import DaqConfig
 from .diagnosis import LayerDiagnosis, diagnose, output_psnr, psnr_of
 from .errors import CheckFailed
@@ -132,7 +132,7 @@ def reduce_network(
     gate: Gate,
     quantizer: Quantizer,
     image: npt.NDArray[np.float32],
-    execute: NodeExecutor,
+    execute: Executor,
     progress: Progress = lambda title, share: None,
 ) -> Reduction:
     """Find the layers to leave float.

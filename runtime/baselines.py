@@ -19,7 +19,7 @@ from daq_deploy.numerics import TINY, ChannelRange, dequantize, quantize, quanti
 from daq_deploy.passes.graph import float_constant
 from daq_deploy.passes.plan import plan_layers
 
-from .executor import OrtNodeExecutor
+from .executor import OrtExecutor
 
 Float32Array = npt.NDArray[np.float32]
 Clips = tuple[Float32Array, Float32Array]
@@ -124,7 +124,7 @@ class BaselineRunner:
     def __init__(self, model: ir.Model, config: DaqConfig, rule: ClipRule, threads: int | None = None) -> None:
         self.value_range = float(model.metadata_props.get("daq.value_range", "255"))
         self._graph, self._rule = model.graph, rule
-        self._execute = OrtNodeExecutor(model.opset_imports[""], threads)
+        self._execute = OrtExecutor(model.opset_imports[""], threads)
         self._plan = plan_layers(model.graph, config)
         self._weights: dict[ir.Node, Float32Array] = {}
         for node, layer in self._plan.items():

@@ -1,8 +1,9 @@
-"""Compute single nodes of a graph with ONNX Runtime, for calibration."""
+"""Compute nodes of a graph with ONNX Runtime, for calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,10 @@ from .model_source import first_line
 Array = npt.NDArray[np.generic]
 
 
-class OrtNodeExecutor:
-    """Computes one node at a time; a session is opened for each kind of node and kept. Nodes must stay as they are meanwhile.
+class OrtExecutor:
+    """Computes nodes.
+
+    For single ones a session is opened for each kind of node and kept: they must stay as they are meanwhile.
 
     Args:
         opset: of the graph.
@@ -42,15 +45,26 @@ class OrtNodeExecutor:
             ModelError: ONNX Runtime cannot compute the node by itself.
         """
         given = {f"input_{index}": array for index, array in enumerate(inputs) if array is not None}
-        try:
-            session = self._session(node, inputs)
-            outputs: list[Array] = session.run(None, given)
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise ModelError(
-                f"node {node.name} ({node.op_type}) cannot be run by itself, as calibration does: {first_line(error)}; "
-                "--weight-rule nearest calibrates no weights, --range-rule paper no ranges"
-            ) from error
+        with _refused(f"node {node.name} ({node.op_type})"):
+            outputs: list[Array] = self._session(node, inputs).run(None, given)
         return outputs
+
+    def open(self, model: ir.Model) -> Callable[[Mapping[str, Array]], list[Array]]:
+        """Return what computes a model's outputs from its inputs by name.
+
+        Raises:
+            ModelError: ONNX Runtime cannot run the model; so does what is returned.
+        """
+
+        with _refused("part of the network"):
+            session = self._opened(ir.to_proto(model).SerializeToString())
+
+        def run(inputs: Mapping[str, Array]) -> list[Array]:
+            with _refused("part of the network"):
+                outputs: list[Array] = session.run(None, dict(inputs))
+            return outputs
+
+        return run
 
     def _session(self, node: ir.Node, inputs: Sequence[Array | None]) -> onnxruntime.InferenceSession:
         if node not in self._attributes:
@@ -59,10 +73,11 @@ class OrtNodeExecutor:
         kinds = tuple(None if array is None else (array.dtype.str, *_declared_shape(array)) for array in inputs)
         key = (node.domain, node.op_type, len(node.outputs), self._attributes[node], kinds)
         if key not in self._sessions:
-            self._sessions[key] = onnxruntime.InferenceSession(
-                self._model(node, inputs), self._options, providers=["CPUExecutionProvider"]
-            )
+            self._sessions[key] = self._opened(self._model(node, inputs))
         return self._sessions[key]
+
+    def _opened(self, model: bytes) -> onnxruntime.InferenceSession:
+        return onnxruntime.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
 
     def _model(self, node: ir.Node, inputs: Sequence[Array | None]) -> bytes:
         proto = onnx.NodeProto()
@@ -83,9 +98,21 @@ class OrtNodeExecutor:
         return data
 
 
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn ONNX Runtime's errors into one line: its exceptions share no base class."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelError(
+            f"{what} cannot be run by itself, as calibration does: {first_line(error)}; "
+            "--weight-rule nearest calibrates no weights, --range-rule paper no ranges"
+        ) from error
+
+
 def _declared_shape(array: Array) -> list[int | None]:
     """Sizes of feature maps are left open; shape inference wants to know those of lists, such as Resize's sizes."""
     return [None] * array.ndim if array.ndim > 1 else list(array.shape)
 
 
-__all__ = ["OrtNodeExecutor"]
+__all__ = ["OrtExecutor"]

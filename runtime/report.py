@@ -32,7 +32,7 @@ from daq_deploy.validation import Validation, onnx_reference
 
 from .benchmark import STEADY_VARIATION, Benchmark, measure
 from .channel_ranges import channel_ranges
-from .executor import OrtNodeExecutor
+from .executor import OrtExecutor
 from .images import read_rgb
 from .session import Session
 from .upscaler import Upscaler
@@ -204,7 +204,7 @@ def _network(
 ) -> DaqNetwork:
     layers = read_layers(model.metadata_props.get("daq.layers", "[]"))
     reference = read_float_of(model, float_path)
-    execute = OrtNodeExecutor(model.opset_imports[""], threads)
+    execute = OrtExecutor(model.opset_imports[""], threads)
     with (
         Session(file.path, threads=threads, native=False) as session,
         Session(model_bytes(reference), threads=threads) as float_session,

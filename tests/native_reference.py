@@ -26,7 +26,7 @@ from daq_deploy.numerics import (
 )
 from daq_deploy.numerics.companding import highest_position, nearest_level, position_of
 from daq_deploy.numerics.error_feedback import RUN
-from daq_deploy.runtime.executor import OrtNodeExecutor
+from daq_deploy.runtime.executor import OrtExecutor
 
 Array = npt.NDArray[Any]
 Attributes = Mapping[str, Any]
@@ -261,7 +261,7 @@ def evaluate(
         storage: type of native maps; float32 shows what half precision costs, and what it does not.
     """
     graph = (ir.from_proto(model) if isinstance(model, onnx.ModelProto) else model).graph
-    execute = OrtNodeExecutor(graph.opset_imports[""], threads=1)
+    execute = OrtExecutor(graph.opset_imports[""], threads=1)
     values: dict[str, Array] = {name: value.const_value.numpy() for name, value in graph.initializers.items()}
     # ONNX Runtime's Python does not read arrays of four bits; codes of eight are the same to DequantizeLinear.
     values = {name: array.astype(np.int8) if array.dtype == ml_dtypes.int4 else array for name, array in values.items()}

@@ -19,7 +19,7 @@ from daq_deploy.errors import CheckFailed
 from daq_deploy.metrics import psnr
 from daq_deploy.quantization import OPSET, Quantized, quantize
 from daq_deploy.reduction import Gate, Reduction, _fewest, psnr_gate, reduce_network
-from daq_deploy.runtime.executor import OrtNodeExecutor
+from daq_deploy.runtime.executor import OrtExecutor
 from daq_deploy.runtime.session import Session
 
 NEAREST = DaqConfig(weight_bits=4, activation_bits=8, weight_rule="nearest", range_rule="paper")
@@ -42,7 +42,7 @@ def reduced(proto: onnx.ModelProto, config: DaqConfig, limit: float) -> Reductio
     def quantizer(config, progress):
         return quantize_calibrated(model, config, progress=progress)
 
-    return reduce_network(model, config, gate, quantizer, IMAGE, OrtNodeExecutor(OPSET, threads=1))
+    return reduce_network(model, config, gate, quantizer, IMAGE, OrtExecutor(OPSET, threads=1))
 
 
 @pytest.mark.parametrize(("bad", "feeder"), [("a1", "head"), ("b2", "a2")])

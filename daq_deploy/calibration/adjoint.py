@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from daq_deploy.passes.padding import pads_of
 
-from .lockstep import Array, NodeExecutor
+from .lockstep import Array, Executor
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -58,7 +58,7 @@ NEARBY = 1e-3
 def output_gradients(
     graph: ir.Graph,
     values: Mapping[ir.Value, Array],
-    execute: NodeExecutor,
+    execute: Executor,
     convolutions: Iterable[ir.Node],
     seed: int = 0,
 ) -> dict[ir.Node, Float32Array]:
@@ -95,7 +95,7 @@ def output_gradients(
 
 
 def _carry_back(
-    node: ir.Node, inputs: Sequence[Array | None], above: Sequence[Float32Array], execute: NodeExecutor
+    node: ir.Node, inputs: Sequence[Array | None], above: Sequence[Float32Array], execute: Executor
 ) -> list[Float32Array]:
     """Return the gradients at the first of a node's inputs."""
     first, gradient = np.asarray(inputs[0]), above[0]
@@ -133,7 +133,7 @@ def _carry_back(
 
 
 def convolved_back(
-    node: ir.Node, shape: tuple[int, ...], weights: Array, gradient: Float32Array, execute: NodeExecutor
+    node: ir.Node, shape: tuple[int, ...], weights: Array, gradient: Float32Array, execute: Executor
 ) -> Float32Array:
     """Return the gradient at what a Conv reads, of this shape: a transposed convolution with the same weights."""
     kept = [attribute for attribute in node.attributes.values() if attribute.name not in ("auto_pad", "pads")]

@@ -13,7 +13,7 @@ from daq_deploy.numerics import ChannelStatistics, QuantizedWeights, fake_quanti
 from daq_deploy.passes.plan import LayerReport
 
 from .images import held_out_pictures
-from .lockstep import NodeExecutor
+from .lockstep import Executor
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done, 0 to 1."""
@@ -25,7 +25,7 @@ class Calibration:
 
     images: npt.NDArray[np.float32]
     """On which ranges and bits are chosen, float32 (N, C, H, W) in 0..255."""
-    execute: NodeExecutor
+    execute: Executor
     """Computes one node."""
     progress: Progress = lambda title, share: None
     held_out: npt.NDArray[np.float32] = field(default_factory=held_out_pictures)

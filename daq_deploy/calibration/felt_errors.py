@@ -21,7 +21,7 @@ from daq_deploy.numerics.error_feedback import GROUP
 from daq_deploy.numerics.statistics import Float64Array
 
 from .adjoint import Float32Array, convolved_back
-from .lockstep import NodeExecutor
+from .lockstep import Executor
 
 RIDGE = 0.01
 """Pull of the coefficients towards zero, as a fraction of the mean cost of an error as large as the channel's spread."""
@@ -40,7 +40,7 @@ class FeltErrors:
     """Of the feature map."""
     spread: Float64Array
     """Of each channel (C,)."""
-    execute: NodeExecutor
+    execute: Executor
     from_left: bool = True
     """Whether a pixel is moved by the errors of the one to its left, too."""
 

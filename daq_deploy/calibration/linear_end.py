@@ -17,7 +17,7 @@ import onnx_ir as ir
 from daq_deploy.passes.graph import producer_of
 from daq_deploy.receptive_field import radius_of
 
-from .lockstep import Array, NodeExecutor
+from .lockstep import Array, Executor
 
 LARGEST_RADIUS = 6
 """Pixels around one that see it, at most; where more do, one convolution is no cheaper."""
@@ -32,7 +32,7 @@ class LinearEnd:
     nodes: Sequence[ir.Node]
     kernel: npt.NDArray[np.float32]
     """Of the one convolution: (outputs of a pixel of `start`, C, k, k)."""
-    execute: NodeExecutor
+    execute: Executor
 
     def squared_error(self, error: npt.NDArray[np.float32]) -> float:
         """Return the mean squared error of the output, given that of `start` (N, C, H, W)."""
@@ -42,7 +42,7 @@ class LinearEnd:
         return float(np.square(np.asarray(output, np.float64)).mean())
 
 
-def linear_end(graph: ir.Graph, values: Mapping[ir.Value, Array], execute: NodeExecutor) -> LinearEnd | None:
+def linear_end(graph: ir.Graph, values: Mapping[ir.Value, Array], execute: Executor) -> LinearEnd | None:
     """Return the linear end of a network of one image output, None where it has fewer than two convolutions.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,17 +15,20 @@ from daq_deploy.passes.graph import constant_array
 Array = npt.NDArray[np.generic]
 
 
-class NodeExecutor(Protocol):
-    """Computes one node."""
+class Executor(Protocol):
+    """Computes nodes, one by itself or all of a model's."""
 
     def __call__(self, node: ir.Node, inputs: Sequence[Array | None]) -> Sequence[Array]:
         """Return a node's outputs from its inputs; None stands for an input that is left out."""
+
+    def open(self, model: ir.Model) -> Callable[[Mapping[str, Array]], Sequence[Array]]:
+        """Return what computes a model's outputs from its inputs by name, as often as asked."""
 
 
 class Stream:
     """The values of one run of a graph; those that no node will read again are let go."""
 
-    def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: NodeExecutor) -> None:
+    def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: Executor) -> None:
         self._execute = execute
         self._values: dict[ir.Value, Array] = {**constants(graph), graph.inputs[0]: image}
         self._reads = Counter(value for node in graph for value in node.inputs if value is not None)
@@ -58,4 +61,4 @@ def constants(graph: ir.Graph) -> dict[ir.Value, Array]:
     return {value: array for value, array in arrays.items() if array is not None}
 
 
-__all__ = ["Array", "NodeExecutor", "Stream", "constants"]
+__all__ = ["Array", "Executor", "Stream", "constants"]

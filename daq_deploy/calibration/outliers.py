@@ -12,15 +12,13 @@ import onnx_ir as ir
 
 from daq_deploy.passes.graph import convolutions
 
-from .lockstep import NodeExecutor, Stream
+from .lockstep import Executor, Stream
 
 LARGEST_POWER = 10.0
 """A picture is left out where the mean square of a feature map is more than this times the (lower) median picture's."""
 
 
-def without_outliers(
-    graph: ir.Graph, images: npt.NDArray[np.float32], execute: NodeExecutor
-) -> npt.NDArray[np.float32]:
+def without_outliers(graph: ir.Graph, images: npt.NDArray[np.float32], execute: Executor) -> npt.NDArray[np.float32]:
     """Return those of the pictures (N, C, H, W) on which no convolution of the graph reads a map of unusual power."""
     stream = Stream(graph, images, execute)
     usual = np.ones(len(images), bool)

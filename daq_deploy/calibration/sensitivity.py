@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from .downstream import Downstream, Replaced, downstream
 from .linear_end import linear_end
-from .lockstep import Array, NodeExecutor, constants
+from .lockstep import Array, Executor, constants
 
 PICTURES = 2
 """How many of a calibration's pictures are run to choose tails and bits: the network is run some times for each layer."""
@@ -34,13 +35,15 @@ class OutputSensitivity:
         execute: computes a node.
     """
 
-    def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: NodeExecutor) -> None:
+    def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: Executor) -> None:
         self._graph, self._execute = graph, execute
         self._values: dict[ir.Value, Array] = {**constants(graph), graph.inputs[0]: image}
         for node in graph:
-            inputs = [self._read(value, self._values) for value in node.inputs]
+            inputs = [None if value is None else self._values[value] for value in node.inputs]
             self._values.update(zip(node.outputs, execute(node, inputs), strict=True))
         self._linear_end = linear_end(graph, self._values, execute)
+        self._at: tuple[frozenset[tuple[ir.Node, int]], ir.Value] | None = None
+        self._downstream: Downstream | None = None
 
     @property
     def graph(self) -> ir.Graph:
@@ -48,7 +51,7 @@ class OutputSensitivity:
         return self._graph
 
     @property
-    def execute(self) -> NodeExecutor:
+    def execute(self) -> Executor:
         """What computes a node."""
         return self._execute
 
@@ -66,40 +69,31 @@ class OutputSensitivity:
         assert convolution.inputs[1] is not None
         return self.value(convolution.inputs[1])
 
-    def output_error(self, replaced: Mapping[ir.Node, Mapping[int, Array]]) -> float:
-        """Return the mean squared error of the output where some inputs of some nodes, by index, are replaced.
+    def output_error(self, replaced: Replaced) -> float:
+        """Return the mean squared error of the output where some inputs of some nodes are replaced.
 
         That of a change before the network's linear end is told by one convolution, which at the border is not exact.
-        Input 0 of a convolution is the feature map that it reads, 1 its weights, 2 its bias, which it need not have had.
+        Input 0 of a convolution is the feature map that it reads, 1 its weights, 2 its bias.
         """
-        changed: dict[ir.Value, Array] = {}
         end = self._linear_end
-        skipped = set() if end is None or not replaced.keys().isdisjoint(end.nodes) else set(end.nodes)
-        for node in self._graph:
-            if node in skipped:
-                continue
-            own = replaced.get(node, {})
-            if not own and not any(value in changed for value in node.inputs):
-                continue
-            inputs = [self._read(value, changed) for value in node.inputs]
-            for index, array in own.items():
-                inputs += [None] * (index + 1 - len(inputs))
-                inputs[index] = array
-            changed.update(zip(node.outputs, self._execute(node, inputs), strict=True))
-        if end is not None and skipped:
-            return end.squared_error(self._error(changed, end.start)) if end.start in changed else 0.0
+        if end is not None and replaced.keys().isdisjoint(end.nodes):
+            changed = self._changed(replaced, end.start)
+            return 0.0 if changed is None else end.squared_error(self._error(changed, end.start))
         output = self._graph.outputs[0]
-        if output not in changed:
-            return 0.0
-        return float(np.square(self._error(changed, output), dtype=np.float64).mean())
+        changed = self._changed(replaced, output)
+        return 0.0 if changed is None else float(np.square(self._error(changed, output), dtype=np.float64).mean())
 
-    def _error(self, changed: Mapping[ir.Value, Array], value: ir.Value) -> npt.NDArray[np.float32]:
-        return changed[value].astype(np.float32, copy=False) - self.value(value)
+    def _changed(self, replaced: Replaced, target: ir.Value) -> Array | None:
+        """Return a value where inputs are replaced, None where they do not reach it."""
+        places = frozenset((node, index) for node, arrays in replaced.items() for index in arrays)
+        if (places, target) != self._at:
+            # One is kept: the same inputs are replaced several times in a row.
+            self._downstream = downstream(self._graph, self._values, self._execute, replaced, target)
+            self._at = places, target
+        return None if self._downstream is None else self._downstream(replaced)
 
-    def _read(self, value: ir.Value | None, changed: Mapping[ir.Value, Array]) -> Array | None:
-        if value is None:
-            return None
-        return changed[value] if value in changed else self._values[value]
+    def _error(self, changed: Array, value: ir.Value) -> npt.NDArray[np.float32]:
+        return changed.astype(np.float32, copy=False) - self.value(value)
 
 
 __all__ = ["PICTURES", "OutputSensitivity", "by_feature_map"]

@@ -97,7 +97,7 @@ def _diagnose(path: Path, reference: Path, image: Path | None) -> Diagnosis:
     from daq_deploy.float_network import read_float_of
     from daq_deploy.model_file import model_bytes, read_proto
     from daq_deploy.probe import picture_for
-    from daq_deploy.runtime.executor import OrtNodeExecutor
+    from daq_deploy.runtime.executor import OrtExecutor
     from daq_deploy.runtime.session import Session
 
     from .progress import progress_bar
@@ -109,7 +109,7 @@ def _diagnose(path: Path, reference: Path, image: Path | None) -> Diagnosis:
         Session(model_bytes(float_model)) as float_session,
         progress_bar() as progress,
     ):
-        execute = OrtNodeExecutor(model.opset_imports[""])
+        execute = OrtExecutor(model.opset_imports[""])
         picture = picture_for(session, image)
         return diagnose_file(model, float_model, (session, float_session), picture, execute, progress)
 

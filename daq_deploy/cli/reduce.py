@@ -121,7 +121,7 @@ def reduce(
     from daq_deploy.probe import picture_for
     from daq_deploy.quantization import OPSET, Quantized
     from daq_deploy.reduction import drop_gate, psnr_gate, reduce_network
-    from daq_deploy.runtime.executor import OrtNodeExecutor
+    from daq_deploy.runtime.executor import OrtExecutor
     from daq_deploy.runtime.images import read_rgb
     from daq_deploy.runtime.session import Session
 
@@ -147,7 +147,7 @@ def reduce(
             gate,
             lambda config, report: quantize(float_model, config, calibration=calibration, progress=report),
             pixels,
-            OrtNodeExecutor(OPSET, threads),
+            OrtExecutor(OPSET, threads),
             progress,
         )
     if as_json:

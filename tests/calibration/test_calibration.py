@@ -24,7 +24,7 @@ from daq_deploy.errors import OptionError
 from daq_deploy.passes.blocks import find_blocks
 from daq_deploy.quantization import Quantized
 from daq_deploy.quantization import quantize as quantize_graph
-from daq_deploy.runtime.executor import OrtNodeExecutor
+from daq_deploy.runtime.executor import OrtExecutor
 from daq_deploy.validation.codes import code_outputs, count_differences, oracle
 
 
@@ -37,7 +37,7 @@ def float_path(tmp_path: Path) -> Path:
 
 def quick(images: np.ndarray | None = None) -> Calibration:
     """A calibration on one small picture."""
-    return Calibration(picture(24, 24) if images is None else images, OrtNodeExecutor(21, threads=1))
+    return Calibration(picture(24, 24) if images is None else images, OrtExecutor(21, threads=1))
 
 
 def mean_error(data: bytes, proto: onnx.ModelProto) -> float:

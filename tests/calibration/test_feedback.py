@@ -31,7 +31,7 @@ from daq_deploy.numerics.ranges import channel_range
 from daq_deploy.numerics.statistics import ChannelStatistics
 from daq_deploy.passes.graph import convolutions
 from daq_deploy.passes.plan import plan_layers, with_even_levels
-from daq_deploy.runtime.executor import OrtNodeExecutor
+from daq_deploy.runtime.executor import OrtExecutor
 
 BODIES = {
     "residual": edsr(),
@@ -60,7 +60,7 @@ BODIES = {
 @pytest.mark.parametrize("name", BODIES)
 def test_gradients_tell_what_small_errors_do_to_the_output(name):
     graph = ir.from_proto(BODIES[name]).graph
-    execute = OrtNodeExecutor(21, threads=1)
+    execute = OrtExecutor(21, threads=1)
     generator = np.random.default_rng(0)
     sensitivity = OutputSensitivity(graph, generator.normal(size=(2, 3, 9, 8)).astype(np.float32), execute)
     readers = convolutions(graph)
@@ -98,7 +98,7 @@ def test_a_branch_that_nothing_is_carried_through_counts_as_constant():
     both, alone = (
         ir.from_proto(network(f"{body} {last}", **weights)).graph for last in ("y = Add(c, b)", "y = Identity(c)")
     )
-    execute = OrtNodeExecutor(21, threads=1)
+    execute = OrtExecutor(21, threads=1)
     found = []
     for graph in (both, alone):
         sensitivity = OutputSensitivity(graph, np.ones((1, 3, 4, 4), np.float32), execute)
@@ -209,7 +209,7 @@ def test_feedback_is_chosen_below_eight_bits_where_it_is_worth_its_time(
     monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH_OF_FEW_BITS", worth_of_few_bits)
     config = replace(DaqConfig.of_profile("deploy", bits), edges=("head", "tail"))
     graph = ir.from_proto(wide_network()).graph
-    execute = OrtNodeExecutor(21, threads=1)
+    execute = OrtExecutor(21, threads=1)
     sensitivity = OutputSensitivity(graph, synthetic_mosaics()[:1, :, :32, :32], execute)
     plan = choose_tails(sensitivity, plan_layers(graph, config), config, lambda title, share: None)
     chosen, felt_errors = choose_feedback(sensitivity, plan, config, lambda title, share: None)
@@ -224,7 +224,7 @@ def test_tails_and_levels_of_few_bits_are_those_that_suit_feedback(all_feedback_
     monkeypatch.setattr("daq_deploy.calibration.tails.INVISIBLE", 0.0)
     config = replace(DaqConfig.of_profile("deploy", bits), edges=("head", "tail"))
     graph = ir.from_proto(wide_network()).graph
-    sensitivity = OutputSensitivity(graph, synthetic_mosaics()[:1, :, :32, :32], OrtNodeExecutor(21, threads=1))
+    sensitivity = OutputSensitivity(graph, synthetic_mosaics()[:1, :, :32, :32], OrtExecutor(21, threads=1))
     usual = plan_layers(graph, config)
     fed_back, _ = choose_feedback(sensitivity, usual, config, lambda title, share: None)
     found = choose_tails_with_feedback(sensitivity, usual, fed_back, config, lambda title, share: None)
@@ -250,7 +250,7 @@ def test_tails_and_levels_of_few_bits_are_those_that_suit_feedback(all_feedback_
 def test_calibration_makes_the_feedback_that_suits_the_rounded_weights(all_feedback_is_worth_its_time):
     config = replace(DaqConfig.of_profile("deploy", 3), edges=("head", "tail"))
     graph = ir.from_proto(wide_network()).graph
-    execute = OrtNodeExecutor(21, threads=1)
+    execute = OrtExecutor(21, threads=1)
     pictures = synthetic_mosaics()[:1, :, :32, :32]
     sensitivity = OutputSensitivity(graph, pictures, execute)
     plan = choose_tails(sensitivity, plan_layers(graph, config), config, lambda title, share: None)
@@ -273,7 +273,7 @@ def test_readers_of_one_map_have_one_feedback(all_feedback_is_worth_its_time):
         network(body, head_weight=(12, 3, 3, 3), a_weight=square, b_weight=square, tail_weight=(3, 12, 3, 3))
     ).graph
     config = replace(DaqConfig.of_profile("deploy", 4), edges=("head", "tail"))
-    execute = OrtNodeExecutor(21, threads=1)
+    execute = OrtExecutor(21, threads=1)
     pictures = synthetic_mosaics()[:1, :, :24, :24]
     sensitivity = OutputSensitivity(graph, pictures, execute)
     chosen, felt_errors = choose_feedback(sensitivity, plan_layers(graph, config), config, lambda title, share: None)

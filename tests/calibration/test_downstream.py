@@ -1,0 +1,89 @@
+"""The part of a network that a change reaches against the whole network, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from networks import edsr, esrgan, fsrcnn, grouped, picture, rcan, rlfn, unpadded_attention
+
+from daq_deploy.calibration.downstream import downstream
+from daq_deploy.calibration.lockstep import constants
+from daq_deploy.errors import ModelError
+from daq_deploy.passes.graph import convolutions
+from daq_deploy.runtime.executor import OrtExecutor
+
+EXECUTE = OrtExecutor(21, threads=1)
+NETWORKS = {
+    "edsr": edsr, "esrgan": esrgan, "fsrcnn": fsrcnn, "grouped": grouped, "rcan": rcan, "rlfn": rlfn,
+    "unpadded_attention": unpadded_attention,
+}  # fmt: skip
+
+
+def node_by_node(graph: ir.Graph, image: np.ndarray, replaced: Mapping = {}) -> dict[ir.Value, np.ndarray]:
+    values = {**constants(graph), graph.inputs[0]: image}
+    for node in graph:
+        inputs = [None if value is None else values[value] for value in node.inputs]
+        for index, array in replaced.get(node, {}).items():
+            inputs += [None] * (index + 1 - len(inputs))
+            inputs[index] = array
+        values.update(zip(node.outputs, EXECUTE(node, inputs), strict=True))
+    return values
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_output_is_that_of_the_whole_network(name):
+    graph = ir.from_proto(NETWORKS[name]()).graph
+    image = picture(20, 18, images=2)
+    before = node_by_node(graph, image)
+    generator = np.random.default_rng(0)
+    for node in convolutions(graph):
+        of = before[node.inputs[0]]
+        weights = before[node.inputs[1]]
+        replaced = {
+            0: of + generator.normal(0, of.std() + 0.1, of.shape).astype(np.float32),
+            1: weights * np.float32(1.5),
+            2: generator.normal(size=before[node.outputs[0]].shape[1]).astype(np.float32),
+        }
+        for arrays in ({0: replaced[0]}, {1: replaced[1], 2: replaced[2]}, replaced):
+            expected = node_by_node(graph, image, {node: arrays})[graph.outputs[0]]
+            found = downstream(graph, before, EXECUTE, {node: arrays}, graph.outputs[0])
+            assert found is not None
+            largest = np.abs(expected).max()
+            np.testing.assert_allclose(found({node: arrays}), expected, atol=1e-5 * largest, rtol=1e-4)
+
+
+def test_several_nodes_are_replaced_and_other_arrays_given_later():
+    graph = ir.from_proto(edsr()).graph
+    image = picture(9, 8)
+    before = node_by_node(graph, image)
+    first, *_, last = convolutions(graph)
+
+    def replaced(by: float) -> dict[ir.Node, dict[int, np.ndarray]]:
+        return {node: {0: before[node.inputs[0]] * np.float32(by)} for node in (first, last)}
+
+    found = downstream(graph, before, EXECUTE, replaced(1), graph.outputs[0])
+    for by in (1, 1.5, 0):
+        expected = node_by_node(graph, image, replaced(by))[graph.outputs[0]]
+        np.testing.assert_allclose(found(replaced(by)), expected, atol=1e-3)
+
+
+def test_what_is_not_reached_is_none_and_the_network_stays_as_it_is():
+    graph = ir.from_proto(edsr()).graph
+    before = node_by_node(graph, picture(9, 8))
+    first, *_, last = convolutions(graph)
+    kept = [(node, tuple(node.inputs)) for node in graph]
+    assert downstream(graph, before, EXECUTE, {last: {0: before[last.inputs[0]]}}, first.outputs[0]) is None
+    assert downstream(graph, before, EXECUTE, {}, graph.outputs[0]) is None
+    assert downstream(graph, before, EXECUTE, {first: {2: np.zeros(8, np.float32)}}, last.inputs[0]) is not None
+    assert [(node, tuple(node.inputs)) for node in graph] == kept
+
+
+def test_a_part_that_cannot_be_opened_is_refused_in_one_line():
+    graph = ir.from_proto(edsr()).graph
+    before = node_by_node(graph, picture(9, 8))
+    last = convolutions(graph)[-1]
+    with pytest.raises(ModelError, match=r"part of the network cannot be run by itself, as calibration does: [^\n]+$"):
+        downstream(graph, before, EXECUTE, {last: {1: np.zeros((3, 8), np.float32)}}, graph.outputs[0])
