@@ -16,17 +16,25 @@ def quantize(feature_map: npt.NDArray[np.float32], channels: ChannelRange, bits:
     """
     lo, step = channels.lo[:, :, None, None], channels.step[:, :, None, None]
     highest = highest_position(bits, channels.origins)[:, :, None, None]
-    position = (feature_map - lo) / step
+    position = feature_map - lo
+    position /= step
     if channels.origin is not None:
         origin = channels.origin[:, :, None, None]
-        position = np.where(origin < 0, position, position_of(nearest_level(position - origin)) + origin)
-    codes: npt.NDArray[np.uint8] = np.clip(np.rint(position), 0, highest).astype(np.uint8)
+        companded = position_of(nearest_level(position - origin))
+        companded += origin
+        position = np.where(origin < 0, position, companded)
+    np.rint(position, out=position)
+    np.clip(position, 0, highest, out=position)
+    codes: npt.NDArray[np.uint8] = position.astype(np.uint8)
     return codes
 
 
 def dequantize(codes: npt.NDArray[np.uint8], channels: ChannelRange) -> npt.NDArray[np.float32]:
     """Return the levels (N, C, H, W) that codes stand for."""
-    return codes.astype(np.float32) * channels.step[:, :, None, None] + channels.lo[:, :, None, None]
+    levels = codes.astype(np.float32)
+    levels *= channels.step[:, :, None, None]
+    levels += channels.lo[:, :, None, None]
+    return levels
 
 
 __all__ = ["dequantize", "quantize"]
