@@ -42,22 +42,29 @@ void Convolution::fold_feedback(const ConvolutionRun& run, Folded& folded) const
   gather(folded.origin, folded.group_origin);
   gather(folded.shift, folded.group_shift);
   folded.coefficients.clear();
-  const size_t channels = first_of_group_.size() * kFeedbackGroup, left_channels = feedback_run_ > 1 ? channels : 0;
-  for (size_t group = 0; group < first_of_group_.size(); ++group) {
-    // Of the pixel to the left all channels, of this one those of the groups before.
-    for (size_t known = 0; known < left_channels + group * kFeedbackGroup; ++known) {
-      const bool to_the_left = known < left_channels;
-      const size_t place = to_the_left ? known : known - left_channels;
-      const int64_t source = first_of_group_[place / kFeedbackGroup] + static_cast<int64_t>(place) % kFeedbackGroup;
-      for (int64_t i = 0; i < kFeedbackGroup; ++i) {
-        const int64_t target = first_of_group_[group] + i;
-        const bool padding = source >= inputs_ || target >= inputs_;
-        const int64_t column = to_the_left ? source : inputs_ + source;
-        folded.coefficients.push_back(
-            padding ? 0.0f
-                    : feedback_[static_cast<size_t>(target * 2 * inputs_ + column)] * run.step[source] / run.step[target]);
-      }
+  // Where a group stands in the order of rounding, and the channel at a place of it.
+  const auto channel_at = [&](size_t group, size_t place) { return first_of_group_[group] + static_cast<int64_t>(place); };
+  const auto add_row = [&](size_t target_group, size_t targets, size_t source_group, size_t place, bool to_the_left) {
+    const int64_t source = channel_at(source_group, place), column = to_the_left ? source : inputs_ + source;
+    for (size_t i = 0; i < targets * kFeedbackGroup; ++i) {
+      const int64_t target = channel_at(target_group + i / kFeedbackGroup, i % kFeedbackGroup);
+      const bool padding = source >= inputs_ || target >= inputs_;
+      folded.coefficients.push_back(
+          padding ? 0.0f : feedback_[static_cast<size_t>(target * 2 * inputs_ + column)] * run.step[source] / run.step[target]);
     }
+  };
+  const size_t groups = first_of_group_.size();
+  for (size_t group = 0; group < groups; group += 2) {
+    const size_t targets = std::min(groups - group, size_t{2});
+    // Of the pixel to the left all groups, of this one those before.
+    const auto add_groups = [&](size_t first, size_t end, size_t target, size_t count, bool to_the_left) {
+      for (size_t source = first; source < end; ++source) {
+        for (size_t place = 0; place < kFeedbackGroup; ++place) add_row(target, count, source, place, to_the_left);
+      }
+    };
+    add_groups(0, feedback_run_ > 1 ? groups : 0, group, targets, true);
+    add_groups(0, group, group, targets, false);
+    if (targets == 2) add_groups(group, group + 1, group + 1, 1, false);
   }
 }
 
@@ -80,7 +87,9 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
   band.errors.resize(2 * size);
   band.codes.resize(size * static_cast<size_t>(code_bytes_));
   const int64_t code_stride = padded_inputs_ * code_bytes_;
-  const bool where_they_are = run.sources.size() == 1 && inputs_ == channels && parameters_.first_channel[0] == 0;
+  // Channels that fill up the last group are padding of the map and of the codes there.
+  const bool where_they_are = run.sources.size() == 1 && parameters_.first_channel[0] == 0 &&
+                              (inputs_ == channels || (run.strides[0] >= channels && padded_inputs_ >= channels));
   // Calls `copy` for each pixel at `place` of a run and each source: run, pixel, source, its channels' first input.
   const auto for_sources = [&](int64_t place, auto copy) {
     for (int64_t p = 0; p < kFeedbackPixels && place + p * feedback_run_ < count; ++p) {

@@ -63,7 +63,7 @@ struct Quantizer {
 
 constexpr int kFeedbackGroup = 8;   // channels that are rounded together where errors are fed back
 constexpr int kFeedbackRun = 8;     // pixels of a row of which each is moved by the errors of the one before it
-constexpr int kFeedbackPixels = 8;  // pixels that are quantized at a time then, each of another run
+constexpr int kFeedbackPixels = 16;  // pixels that are quantized at a time then, each of another run
 
 // How channels become codes where those rounded later make good what those before them lost, in steps: the oracle is
 // daq_deploy/numerics/error_feedback.py. What is said of a group stands in the order of rounding.
@@ -76,7 +76,9 @@ struct FeedbackQuantizer {
   const float* origin;
   const float* shift;
   int64_t left_channels;         // of the pixel to the left, that its errors move this one: all or 0
-  const float* coefficients;  // of each group: (channels of the pixel to the left, then of the groups before it; kFeedbackGroup)
+  // Of each two groups: (channels of the pixel to the left, then of the groups before the two; 2 kFeedbackGroup), then those
+  // by which the first moves the second, (kFeedbackGroup, kFeedbackGroup). A last group by itself has rows of kFeedbackGroup.
+  const float* coefficients;
   bool companded;
 };
 
@@ -145,8 +147,8 @@ struct Kernels {
   void (*quantize)(const Quantizer&, const uint16_t* pixels, int64_t stride, int64_t readable, int64_t count, CodeFormat,
                    uint8_t* codes, int64_t code_stride);
 
-  // The same with error feedback, for kFeedbackPixels pixels, from which whole groups are read and written. `errors` (pixels,
-  // channels) is set, `left` the same of the pixels to the left, null where runs begin.
+  // The same with error feedback, for kFeedbackPixels pixels, from which whole groups are read and written. `errors` (groups,
+  // pixels, kFeedbackGroup) is set, `left` the same of the pixels to the left, null where runs begin.
   void (*quantize_groups)(const FeedbackQuantizer&, const uint16_t* pixels, int64_t stride, CodeFormat, const float* left,
                           float* errors, uint8_t* codes, int64_t code_stride);
 

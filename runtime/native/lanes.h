@@ -36,6 +36,7 @@ inline Part part_sqrt(Part a) {  // to the last bits, of what is not near zero: 
   const Part inverse = _mm512_rsqrt14_ps(a), root = a * inverse;
   return part_fma(_mm512_fnmadd_ps(root, inverse, part_set(1.0f)), root * part_set(0.5f), root);
 }
+inline Part part_magnitude(Part a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
 inline Part part_with_sign(Part magnitude, Part sign) {
   return _mm512_or_ps(magnitude, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
 }
@@ -79,6 +80,7 @@ inline Part part_fma(Part a, Part b, Part c) { return _mm256_fmadd_ps(a, b, c); 
 inline Part part_hold(Part a, Part limit) { return _mm256_max_ps(_mm256_min_ps(a, limit), -limit); }
 inline Part part_round(Part a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Part part_sqrt(Part a) { return _mm256_sqrt_ps(a); }
+inline Part part_magnitude(Part a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 inline Part part_with_sign(Part magnitude, Part sign) {
   return _mm256_or_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
 }
@@ -151,6 +153,7 @@ inline Part part_sqrt(Part a) {
   for (int i = 0; i < 4; ++i) root[i] = std::sqrt(a[i]);
   return root;
 }
+inline Part part_magnitude(Part a) { return bits_as<Part>(bits_as<BitPart>(a) & 0x7fffffffu); }
 inline Part part_with_sign(Part magnitude, Part sign) {
   return bits_as<Part>(bits_as<BitPart>(magnitude) | (bits_as<BitPart>(sign) & 0x80000000u));
 }
@@ -276,6 +279,11 @@ inline Lanes lanes_round(const Lanes& a) {
 inline Lanes lanes_hold_half(const Lanes& a) {
   Lanes r;
   DAQ_EACH_PART r.part[i] = part_hold(a.part[i], part_set(kLargestHalf));
+  return r;
+}
+inline Lanes lanes_magnitude(const Lanes& a) {
+  Lanes r;
+  DAQ_EACH_PART r.part[i] = part_magnitude(a.part[i]);
   return r;
 }
 inline Lanes lanes_sqrt(const Lanes& a) {

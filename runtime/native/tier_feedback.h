@@ -9,14 +9,12 @@
 namespace daq {
 namespace {  // one copy a tier
 
-static_assert(kFeedbackGroup * 2 == kLanes, "a group of two pixels fills the lanes");
+static_assert(kFeedbackGroup * 2 == kLanes, "two groups of a pixel, or one of two pixels, fill the lanes");
 
-// The channels of a group; those of two pixels fill the lanes. Nothing is put together by way of memory: what is stored in two
-// pieces is slow to load as one.
+// The channels of a group.
 #if defined(__AVX2__)
 using Group = __m256;
 inline Group group_load(const float* p) { return _mm256_loadu_ps(p); }
-inline void group_store(float* p, Group a) { _mm256_storeu_ps(p, a); }
 inline Group group_of(float x) { return _mm256_set1_ps(x); }
 inline Group group_fma(Group a, Group b, Group c) { return _mm256_fmadd_ps(a, b, c); }
 #if defined(__AVX512F__)
@@ -38,10 +36,6 @@ struct Group {
   Part low, high;
 };
 inline Group group_load(const float* p) { return {part_load(p), part_load(p + 4)}; }
-inline void group_store(float* p, const Group& a) {
-  part_store(p, a.low);
-  part_store(p + 4, a.high);
-}
 inline Group group_of(float x) { return {part_set(x), part_set(x)}; }
 inline Group group_fma(const Group& a, const Group& b, const Group& c) {
   return {part_fma(a.low, b.low, c.low), part_fma(a.high, b.high, c.high)};
@@ -54,43 +48,42 @@ inline Group second_group(const Lanes& a) { return {a.part[2], a.part[3]}; }
 inline Group group_load_half(const uint16_t* p) { return {part_load_half(p), part_load_half(p + 4)}; }
 #endif
 
-// Adds what errors of so many channels, in the order of rounding, ask of a group; a row of coefficients a channel.
-inline void add_feedback(const float* coefficients, const float* errors, int64_t channels, int64_t count,
-                         Group (&sums)[kFeedbackPixels]) {
-  for (int64_t k = 0; k < count; ++k) {
-    const Group column = group_load(coefficients + k * kFeedbackGroup);
-    for (int p = 0; p < kFeedbackPixels; ++p) sums[p] = group_fma(column, group_of(errors[p * channels + k]), sums[p]);
-  }
-}
+// What is added to the values of one group, or of two.
+inline void row_load(const float* p, Group& row) { row = group_load(p); }
+inline void row_load(const float* p, Lanes& row) { row = lanes_load(p); }
+inline void set_zero(Group& sum) { sum = group_of(0.0f); }
+inline void set_zero(Lanes& sum) { sum = lanes_set(0.0f); }
+inline Group row_fma(Group row, float x, Group sum) { return group_fma(row, group_of(x), sum); }
+inline Lanes row_fma(const Lanes& row, float x, const Lanes& sum) { return lanes_fma(row, lanes_set(x), sum); }
 
-// The same for two groups.
-inline void add_feedback_to_two(const float* first, const float* second, const float* errors, int64_t channels, int64_t count,
-                                Group (&sums)[2][kFeedbackPixels]) {
-#if defined(__AVX512F__)
-  __m512 both[kFeedbackPixels];
-  for (int p = 0; p < kFeedbackPixels; ++p) both[p] = lanes_of(sums[0][p], sums[1][p]).part[0];
-  for (int64_t k = 0; k < count; ++k) {
-    const __m512 column = lanes_of(group_load(first + k * kFeedbackGroup), group_load(second + k * kFeedbackGroup)).part[0];
-    for (int p = 0; p < kFeedbackPixels; ++p) {
-      both[p] = _mm512_fmadd_ps(column, _mm512_set1_ps(errors[p * channels + k]), both[p]);
+// Adds what errors of so many groups, in the order of rounding, ask of a group or of two; a row of coefficients a channel.
+// Errors are (groups, pixels, channels of a group).
+template <class Sum>
+inline const float* add_feedback(const float* coefficients, const float* errors, int64_t groups, Sum (&sums)[kFeedbackPixels]) {
+  constexpr int64_t kRow = sizeof(Sum) / sizeof(float);
+  constexpr int kTogether = kParts == 1 ? kFeedbackPixels : 64 / kRow;  // pixels whose sums fit the registers
+  for (int first = 0; first < kFeedbackPixels; first += kTogether) {
+    Sum held[kTogether];
+    for (int p = 0; p < kTogether; ++p) held[p] = sums[first + p];
+    const float* row = coefficients;
+    for (int64_t group = 0; group < groups; ++group) {
+      const float* of_group = errors + (group * kFeedbackPixels + first) * kFeedbackGroup;
+      for (int channel = 0; channel < kFeedbackGroup; ++channel, row += kRow) {
+        Sum column;
+        row_load(row, column);
+        for (int p = 0; p < kTogether; ++p) held[p] = row_fma(column, of_group[p * kFeedbackGroup + channel], held[p]);
+      }
     }
+    for (int p = 0; p < kTogether; ++p) sums[first + p] = held[p];
   }
-  for (int p = 0; p < kFeedbackPixels; ++p) {
-    sums[0][p] = first_group({{both[p]}});
-    sums[1][p] = second_group({{both[p]}});
-  }
-#else
-  add_feedback(first, errors, channels, count, sums[0]);
-  add_feedback(second, errors, channels, count, sums[1]);
-#endif
+  return coefficients + groups * kFeedbackGroup * kRow;
 }
 
-// Rounds a group, the step-th, whose values are moved by `sums`.
-template <bool kCompanded, bool kWords>
-inline void round_group(const FeedbackQuantizer& quantizer, int64_t step, const Group (&sums)[kFeedbackPixels],
-                        const uint16_t* pixels, int64_t stride, float* errors, uint8_t* codes, int64_t code_stride) {
+// Rounds a group, the step-th, whose values are moved by what `sum_of` says of two pixels.
+template <bool kCompanded, bool kWords, class SumOf>
+inline void round_group(const FeedbackQuantizer& quantizer, int64_t step, SumOf sum_of, const uint16_t* pixels, int64_t stride,
+                        float* errors, uint8_t* codes, int64_t code_stride) {
   constexpr int kSize = kWords ? 2 : 1;
-  const int64_t channels = quantizer.channels, before = step * kFeedbackGroup;
   const int64_t first = quantizer.first_channel[step], constants = step * kLanes;
   const Lanes lo = lanes_load(quantizer.lo + constants), inverse_step = lanes_load(quantizer.inverse_step + constants);
   const Lanes highest = lanes_load(quantizer.highest + constants), shift = lanes_load(quantizer.shift + constants);
@@ -98,13 +91,11 @@ inline void round_group(const FeedbackQuantizer& quantizer, int64_t step, const 
   for (int p = 0; p < kFeedbackPixels; p += 2) {
     const uint16_t* source = pixels + p * stride + first;
     const Lanes values = lanes_of(group_load_half(source), group_load_half(source + stride));
-    const Lanes moved = (values - lo) * inverse_step + lanes_of(sums[p], sums[p + 1]);
-    Lanes level = lanes_min(lanes_max(moved, lanes_set(0.0f)), highest);  // NaN goes to zero, as in QuantizeLinear
-    if constexpr (kCompanded) level = nearest_level(level, origin);
-    level = lanes_round(level);
-    const Lanes lost = level - moved;
-    group_store(errors + p * channels + before, first_group(lost));
-    group_store(errors + (p + 1) * channels + before, second_group(lost));
+    const Lanes moved = (values - lo) * inverse_step + sum_of(p);
+    const Lanes held = lanes_min(lanes_max(moved, lanes_set(0.0f)), highest);  // NaN goes to zero, as in QuantizeLinear
+    Lanes level = lanes_round(held);
+    if constexpr (kCompanded) level = lanes_where_negative(origin, level, companded_level(held, origin));
+    lanes_store(errors + (step * kFeedbackPixels + p) * kFeedbackGroup, level - moved);
     uint8_t whole[kLanes * kSize];
     if constexpr (kWords) {
       int16_t words[kLanes];
@@ -121,32 +112,31 @@ inline void round_group(const FeedbackQuantizer& quantizer, int64_t step, const 
 template <bool kCompanded, bool kWords>
 void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixels, int64_t stride, const float* left,
                         float* errors, uint8_t* codes, int64_t code_stride) {
-  const int64_t channels = quantizer.channels, steps = channels / kFeedbackGroup, known = quantizer.left_channels;
+  const int64_t steps = quantizer.channels / kFeedbackGroup, left_steps = quantizer.left_channels / kFeedbackGroup;
   const float* coefficients = quantizer.coefficients;
-  Group sums[2][kFeedbackPixels];
-  const auto round = [&](int64_t step) {
-    round_group<kCompanded, kWords>(quantizer, step, sums[step % 2], pixels, stride, errors, codes, code_stride);
+  const auto add_known = [&](int64_t step, auto& sums) {
+    for (auto& sum : sums) set_zero(sum);
+    const int64_t row = static_cast<int64_t>(sizeof(sums[0]) / sizeof(float));
+    if (left != nullptr) add_feedback(coefficients, left, left_steps, sums);
+    coefficients = add_feedback(coefficients + left_steps * kFeedbackGroup * row, errors, step, sums);
   };
-  for (int64_t step = 0; step < steps; step += 2) {
-    const int64_t before = step * kFeedbackGroup;
-    for (auto& of_group : sums) {
-      for (Group& sum : of_group) sum = group_of(0.0f);
-    }
-    const float* own = coefficients + known * kFeedbackGroup;
-    if (step + 1 == steps) {
-      if (left != nullptr) add_feedback(coefficients, left, channels, known, sums[0]);
-      add_feedback(own, errors, channels, before, sums[0]);
-      round(step);
-      return;
-    }
-    const float* second = own + before * kFeedbackGroup;
-    const float* own_of_second = second + known * kFeedbackGroup;
-    if (left != nullptr) add_feedback_to_two(coefficients, second, left, channels, known, sums);
-    add_feedback_to_two(own, own_of_second, errors, channels, before, sums);
-    round(step);
-    add_feedback(own_of_second + before * kFeedbackGroup, errors + before, channels, kFeedbackGroup, sums[1]);
-    round(step + 1);
-    coefficients = own_of_second + (before + kFeedbackGroup) * kFeedbackGroup;
+  const auto round = [&](int64_t step, auto sum_of) {
+    round_group<kCompanded, kWords>(quantizer, step, sum_of, pixels, stride, errors, codes, code_stride);
+  };
+  int64_t step = 0;
+  for (; step + 1 < steps; step += 2) {
+    Lanes both[kFeedbackPixels];
+    add_known(step, both);
+    round(step, [&](int p) { return lanes_of(first_group(both[p]), first_group(both[p + 1])); });
+    Group second[kFeedbackPixels];
+    for (int p = 0; p < kFeedbackPixels; ++p) second[p] = second_group(both[p]);
+    coefficients = add_feedback(coefficients, errors + step * kFeedbackPixels * kFeedbackGroup, 1, second);
+    round(step + 1, [&](int p) { return lanes_of(second[p], second[p + 1]); });
+  }
+  if (step < steps) {
+    Group last[kFeedbackPixels];
+    add_known(step, last);
+    round(step, [&](int p) { return lanes_of(last[p], last[p + 1]); });
   }
 }
 

@@ -9,11 +9,17 @@ namespace daq {
 namespace {  // one copy a tier
 
 // The companded level nearest to a position, both in units above the lowest level; see companding.h.
+inline Lanes companded_level(const Lanes& position, const Lanes& origin) {
+  const Lanes distance = position - origin;
+  const Lanes twice = lanes_fma(lanes_magnitude(distance), lanes_set(2.0f), lanes_set(6.0f));
+  const Lanes level = lanes_round(lanes_sqrt(twice) - lanes_set(2.5f));
+  const Lanes from_origin = (level * lanes_set(0.5f)) * (level + lanes_set(5.0f));
+  return origin + lanes_with_sign(from_origin, distance);
+}
+
+// The same, and a position as it is where levels are even.
 inline Lanes nearest_level(const Lanes& position, const Lanes& origin) {
-  const Lanes distance = position - origin, magnitude = lanes_max(distance, lanes_set(0.0f) - distance);
-  const Lanes level = lanes_round(lanes_sqrt(magnitude + magnitude + lanes_set(6.0f)) - lanes_set(2.5f));
-  const Lanes from_origin = level * (level + lanes_set(5.0f)) * lanes_set(0.5f);
-  return lanes_where_negative(origin, position, origin + lanes_with_sign(from_origin, distance));
+  return lanes_where_negative(origin, position, companded_level(position, origin));
 }
 
 // Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
