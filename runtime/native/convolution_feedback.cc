@@ -54,8 +54,7 @@ void Convolution::fold_feedback(const ConvolutionRun& run, Folded& folded) const
     }
   };
   const size_t groups = first_of_group_.size();
-  for (size_t group = 0; group < groups; group += 2) {
-    const size_t targets = std::min(groups - group, size_t{2});
+  for (size_t group = 0, targets = groups % 2 == 1 ? 1 : 2; group < groups; group += targets, targets = 2) {
     // Of the pixel to the left all groups, of this one those before.
     const auto add_groups = [&](size_t first, size_t end, size_t target, size_t count, bool to_the_left) {
       for (size_t source = first; source < end; ++source) {

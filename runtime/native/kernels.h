@@ -77,7 +77,8 @@ struct FeedbackQuantizer {
   const float* shift;
   int64_t left_channels;         // of the pixel to the left, that its errors move this one: all or 0
   // Of each two groups: (channels of the pixel to the left, then of the groups before the two; 2 kFeedbackGroup), then those
-  // by which the first moves the second, (kFeedbackGroup, kFeedbackGroup). A last group by itself has rows of kFeedbackGroup.
+  // by which the first moves the second, (kFeedbackGroup, kFeedbackGroup). Of an odd number of groups the first stands alone,
+  // with rows of kFeedbackGroup.
   const float* coefficients;
   bool companded;
 };

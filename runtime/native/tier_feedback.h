@@ -123,8 +123,13 @@ void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixe
   const auto round = [&](int64_t step, auto sum_of) {
     round_group<kCompanded, kWords>(quantizer, step, sum_of, pixels, stride, errors, codes, code_stride);
   };
-  int64_t step = 0;
-  for (; step + 1 < steps; step += 2) {
+  int64_t step = steps % 2;
+  if (step == 1) {
+    Group alone[kFeedbackPixels];
+    add_known(0, alone);
+    round(0, [&](int p) { return lanes_of(alone[p], alone[p + 1]); });
+  }
+  for (; step < steps; step += 2) {
     Lanes both[kFeedbackPixels];
     add_known(step, both);
     round(step, [&](int p) { return lanes_of(first_group(both[p]), first_group(both[p + 1])); });
@@ -132,11 +137,6 @@ void quantize_groups_as(const FeedbackQuantizer& quantizer, const uint16_t* pixe
     for (int p = 0; p < kFeedbackPixels; ++p) second[p] = second_group(both[p]);
     coefficients = add_feedback(coefficients, errors + step * kFeedbackPixels * kFeedbackGroup, 1, second);
     round(step + 1, [&](int p) { return lanes_of(second[p], second[p + 1]); });
-  }
-  if (step < steps) {
-    Group last[kFeedbackPixels];
-    add_known(step, last);
-    round(step, [&](int p) { return lanes_of(last[p], last[p + 1]); });
   }
 }
 
