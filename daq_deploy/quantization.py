@@ -157,16 +157,16 @@ def _calibrate(
         if config.mixed:
             raise OptionError("mixed bits are found by running the network on pictures: give a calibration")
         return plan, {}
-    scaled = replace(calibration, images=_usual(model, calibration.images, calibration))
+    images, _ = without_outliers(model.graph, _input(model, calibration.images), calibration.execute)
     pictures_of_weights = calibration.images if calibration.images_of_weights is None else calibration.images_of_weights
     model.metadata_props["daq.calibration"] = hashlib.sha256(
-        scaled.images.tobytes() + _input(model, pictures_of_weights).tobytes()
+        images.tobytes() + _input(model, pictures_of_weights).tobytes()
     ).hexdigest()
     felt_errors: Mapping[ir.Node, FeltErrors] = {}
     if config.range_rule == "deploy" or config.mixed:
         # Held no longer than that: it keeps every feature map of the network.
         plan, felt_errors = _by_sensitivity(
-            OutputSensitivity(model.graph, scaled.images[:PICTURES], calibration.execute),
+            OutputSensitivity(model.graph, images[:PICTURES], calibration.execute),
             plan,
             config,
             calibration.progress,
@@ -174,9 +174,9 @@ def _calibrate(
     if config.weight_rule != "deploy":
         return plan, {}
     if pictures_of_weights is not calibration.images:
-        scaled = replace(scaled, images=_usual(model, pictures_of_weights, calibration))
-    held_out = _usual(model, calibration.held_out, calibration)
-    return calibrate(model.graph, plan, config, replace(scaled, held_out=held_out), felt_errors)
+        images, _ = without_outliers(model.graph, _input(model, pictures_of_weights), calibration.execute)
+    read_by_network = replace(calibration, images=images, held_out=_input(model, calibration.held_out))
+    return calibrate(model.graph, plan, config, read_by_network, felt_errors)
 
 
 def _by_sensitivity(
@@ -194,11 +194,6 @@ def _by_sensitivity(
         if config.weight_rule == "deploy":
             plan = mix_weight_bits(sensitivity, plan, config, progress)
     return plan, felt_errors
-
-
-def _usual(model: ir.Model, pictures: npt.NDArray[np.float32], calibration: Calibration) -> npt.NDArray[np.float32]:
-    """Return pictures as the network reads them, without those on which it explodes."""
-    return without_outliers(model.graph, _input(model, pictures), calibration.execute)
 
 
 def _input(model: ir.Model, pictures: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -29,7 +29,8 @@ from daq_deploy.passes.plan import LayerReport
 from .calibration import CalibratedLayer, Calibration, quantized_map
 from .felt_errors import FeltErrors
 from .layer_weights import rounding
-from .lockstep import Array, Stream
+from .lockstep import Array, Executor, Stream
+from .outliers import without_outliers
 
 RIDGES = (0.03, 3.0)
 """Weak and strong pull of the least squares answer to the float weights, as fractions of the mean power of what is read."""
@@ -53,15 +54,19 @@ def calibrate(
 
     A weak pull is better where it holds; at few bits a network can answer with it to the pictures it was made for, and
     explode on others. Where it errs much more on those, a strong pull is tried too. Where that explodes as well, both are
-    tried without error feedback, which is left out if the pictures held out are better for it.
+    tried without error feedback, which is left out if the pictures held out are better for it. Of these, too, those on which
+    the float network explodes are left out.
     """
+    held_out = _HeldOut(*without_outliers(graph, calibration.held_out, calibration.execute))
 
     def with_usual_pull(plan: Mapping[ir.Node, LayerReport]) -> _Rounded:
         weak_pull, strong_pull = RIDGES
-        weak = _with_pull(graph, plan, config, calibration, felt_errors, weak_pull, "Rounding weights")
+        weak = _with_pull(graph, plan, config, calibration, held_out, felt_errors, weak_pull, "Rounding weights")
         if not weak.explodes:
             return weak
-        strong = _with_pull(graph, plan, config, calibration, felt_errors, strong_pull, "Rounding weights again")
+        strong = _with_pull(
+            graph, plan, config, calibration, held_out, felt_errors, strong_pull, "Rounding weights again"
+        )
         return strong if weak.unseen > EXPLOSION * strong.unseen else weak
 
     found = with_usual_pull(plan)
@@ -69,6 +74,13 @@ def calibrate(
         plain = {node: replace(layer, error_feedback=False, feedback=None) for node, layer in plan.items()}
         found = min(found, with_usual_pull(plain), key=lambda rounded: rounded.unseen)
     return dict(found.plan), found.layers
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    images: npt.NDArray[np.float32]
+    outputs: Array
+    """What the float network makes of them."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +101,13 @@ def _error_held_out(
     graph: ir.Graph,
     plan: Mapping[ir.Node, LayerReport],
     config: DaqConfig,
-    calibration: Calibration,
+    execute: Executor,
+    held_out: _HeldOut,
     layers: Mapping[ir.Node, CalibratedLayer],
 ) -> float:
     """Return the error of the output on the pictures held out."""
-    floating, quantized = (Stream(graph, calibration.held_out, calibration.execute) for _ in range(2))
+    quantized = Stream(graph, held_out.images, execute)
     for node in graph:
-        floating.run(node)
         replaced: dict[int, Array] = {}
         if node in plan:
             read = np.asarray(quantized.read(node.inputs[0]), dtype=np.float32)
@@ -104,13 +116,13 @@ def _error_held_out(
             replaced[1] = layers[node].weights.dequantize()
             replaced[2] = np.asarray(layers[node].bias)
         quantized.run(node, replaced)
-    return _error(graph, floating, quantized)
+    return _error(held_out.outputs, quantized.read(graph.outputs[0]))
 
 
-def _error(graph: ir.Graph, floating: Stream, quantized: Stream) -> float:
-    """Return the geometric mean, over the pictures of two streams, of the mean squared error of the output."""
-    outputs = (np.asarray(stream.read(graph.outputs[0]), dtype=np.float64) for stream in (floating, quantized))
-    errors = np.square(np.subtract(*outputs)).mean(axis=(1, 2, 3))
+def _error(output: Array | None, quantized: Array | None) -> float:
+    """Return the geometric mean, over pictures (N, C, H, W), of the mean squared error."""
+    difference = np.asarray(output, dtype=np.float64) - np.asarray(quantized, dtype=np.float64)
+    errors = np.square(difference).mean(axis=(1, 2, 3))
     return float(np.exp(np.log(errors + TINY).mean()))
 
 
@@ -119,6 +131,7 @@ def _with_pull(
     before: Mapping[ir.Node, LayerReport],
     config: DaqConfig,
     calibration: Calibration,
+    held_out: _HeldOut,
     felt_errors: Mapping[ir.Node, FeltErrors],
     ridge: float,
     title: str,
@@ -151,8 +164,9 @@ def _with_pull(
         bias = (output_mean - np.asarray(biasless).mean(axis=(0, 2, 3), dtype=np.float64)).astype(np.float32)
         results[node] = CalibratedLayer(codes, bias)
         quantized.give(node, [np.asarray(biasless) + bias[:, None, None]])
-    seen = _error(graph, floating, quantized)
-    return _Rounded(plan, results, seen, _error_held_out(graph, plan, config, calibration, results))
+    seen = _error(floating.read(graph.outputs[0]), quantized.read(graph.outputs[0]))
+    unseen = _error_held_out(graph, plan, config, calibration.execute, held_out, results)
+    return _Rounded(plan, results, seen, unseen)
 
 
 __all__ = ["EXPLOSION", "RIDGES", "calibrate"]

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from .lockstep import Array, Executor
-
-IR_VERSION = 10
+from .lockstep import IR_VERSION, Array, Executor
 
 Replaced = Mapping[ir.Node, Mapping[int, Array]]
 """Arrays in place of some inputs of some nodes, by index. A bias may be one that the node did not have."""

@@ -17,7 +17,9 @@ import onnx_ir as ir
 from daq_deploy.passes.graph import producer_of
 from daq_deploy.receptive_field import radius_of
 
-from .lockstep import Array, Executor
+from .lockstep import IR_VERSION, Array, Executor
+
+OPSET = 21
 
 LARGEST_RADIUS = 6
 """Pixels around one that see it, at most; where more do, one convolution is no cheaper."""
@@ -32,13 +34,12 @@ class LinearEnd:
     nodes: Sequence[ir.Node]
     kernel: npt.NDArray[np.float32]
     """Of the one convolution: (outputs of a pixel of `start`, C, k, k)."""
-    execute: Executor
+    run: Callable[[Mapping[str, Array]], Sequence[Array]]
+    """Computes it."""
 
     def squared_error(self, error: npt.NDArray[np.float32]) -> float:
         """Return the mean squared error of the output, given that of `start` (N, C, H, W)."""
-        radius = self.kernel.shape[2] // 2
-        convolution = ir.Node("", "Conv", [], [ir.AttrInt64s("pads", [radius] * 4)], name="linear_end")
-        (output,) = self.execute(convolution, [error, self.kernel])
+        (output,) = self.run({"error": error})
         return float(np.square(np.asarray(output, np.float64)).mean())
 
 
@@ -65,7 +66,7 @@ def linear_end(graph: ir.Graph, values: Mapping[ir.Value, Array], execute: Execu
         return image
 
     kernel = _response(run, values[value].shape[1], radius)
-    return None if kernel is None else LinearEnd(value, nodes, kernel, execute)
+    return None if kernel is None else LinearEnd(value, nodes, kernel, execute.open(_convolution(kernel)))
 
 
 def _linear(value: ir.Value) -> ir.Node | None:
@@ -74,6 +75,15 @@ def _linear(value: ir.Value) -> ir.Node | None:
     if convolution is not None and any(stride != 1 for stride in convolution.attributes.get_ints("strides", [1, 1])):
         return None
     return convolution or producer_of(value, "DepthToSpace")
+
+
+def _convolution(kernel: npt.NDArray[np.float32]) -> ir.Model:
+    """Return a model of one convolution of `error`."""
+    error = ir.Value(name="error", shape=ir.Shape([None] * 4), type=ir.TensorType(ir.DataType.FLOAT))
+    weights = ir.Value(name="kernel", const_value=ir.tensor(kernel, name="kernel"))
+    node = ir.Node("", "Conv", [error, weights], [ir.AttrInt64s("pads", [kernel.shape[2] // 2] * 4)])
+    graph = ir.Graph([error], node.outputs, nodes=[node], initializers=[weights], opset_imports={"": OPSET})
+    return ir.Model(graph, ir_version=IR_VERSION)
 
 
 def _response(run: Callable[[Array], Array], channels: int, radius: int) -> npt.NDArray[np.float32] | None:

@@ -14,6 +14,9 @@ from daq_deploy.passes.graph import constant_array
 
 Array = npt.NDArray[np.generic]
 
+IR_VERSION = 10
+"""Of models that are opened: ONNX Runtime knows it from 1.18 on."""
+
 
 class Executor(Protocol):
     """Computes nodes, one by itself or all of a model's."""
@@ -61,4 +64,4 @@ def constants(graph: ir.Graph) -> dict[ir.Value, Array]:
     return {value: array for value, array in arrays.items() if array is not None}
 
 
-__all__ = ["Array", "Executor", "Stream", "constants"]
+__all__ = ["IR_VERSION", "Array", "Executor", "Stream", "constants"]

@@ -12,14 +12,19 @@ import onnx_ir as ir
 
 from daq_deploy.passes.graph import convolutions
 
-from .lockstep import Executor, Stream
+from .lockstep import Array, Executor, Stream
 
 LARGEST_POWER = 10.0
 """A picture is left out where the mean square of a feature map is more than this times the (lower) median picture's."""
 
 
-def without_outliers(graph: ir.Graph, images: npt.NDArray[np.float32], execute: Executor) -> npt.NDArray[np.float32]:
-    """Return those of the pictures (N, C, H, W) on which no convolution of the graph reads a map of unusual power."""
+def without_outliers(
+    graph: ir.Graph, images: npt.NDArray[np.float32], execute: Executor
+) -> tuple[npt.NDArray[np.float32], Array]:
+    """Return those of the pictures (N, C, H, W) on which no convolution of the graph reads a map of unusual power.
+
+    What the graph makes of them comes with them.
+    """
     stream = Stream(graph, images, execute)
     usual = np.ones(len(images), bool)
     reads = set(convolutions(graph))
@@ -29,7 +34,8 @@ def without_outliers(graph: ir.Graph, images: npt.NDArray[np.float32], execute: 
             power = np.array([np.vdot(values, values) for values in feature_map])
             usual &= power <= LARGEST_POWER * np.sort(power)[(len(power) - 1) // 2]
         stream.run(node)
-    return images[usual] if usual.any() else images
+    outputs = np.asarray(stream.read(graph.outputs[0]))
+    return (images[usual], outputs[usual]) if usual.any() else (images, outputs)
 
 
 __all__ = ["LARGEST_POWER", "without_outliers"]

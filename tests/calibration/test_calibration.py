@@ -68,9 +68,9 @@ def test_weights_of_few_bits_are_tried_on_dense_pictures_which_they_have_not_see
     module = importlib.import_module("daq_deploy.calibration.calibrate")
     error_held_out, tried = module._error_held_out, []
 
-    def count_pictures(graph, plan, config, calibration, layers):
-        tried.append(len(calibration.held_out))
-        return error_held_out(graph, plan, config, calibration, layers)
+    def count_pictures(graph, plan, config, execute, held_out, layers):
+        tried.append(len(held_out.images))
+        return error_held_out(graph, plan, config, execute, held_out, layers)
 
     monkeypatch.setattr(module, "_error_held_out", count_pictures)
     quantize(float_path, DaqConfig.of_profile("deploy", bits))
@@ -95,9 +95,9 @@ def test_feedback_is_left_out_where_a_network_explodes_with_it_and_less_without(
     module = importlib.import_module("daq_deploy.calibration.calibrate")
     error_held_out = module._error_held_out
 
-    def explodes(graph, plan, config, calibration, layers):
+    def explodes(graph, plan, *others):
         fed_back = any(layer.error_feedback for layer in plan.values())
-        return error_held_out(graph, plan, config, calibration, layers) + (1e6 if fed_back else 1e5 if better else 1e7)
+        return error_held_out(graph, plan, *others) + (1e6 if fed_back else 1e5 if better else 1e7)
 
     monkeypatch.setattr("daq_deploy.calibration.feedback.WORTH", 0.0)
     model = ir.from_proto(wide())

@@ -76,12 +76,15 @@ def test_a_picture_on_which_a_layer_explodes_is_left_out():
     proto = network("a = Mul(x, x) b = Mul(a, a) y = Conv(b, w_weight)", w_weight=(2, 3, 3, 3))
     graph = ir.from_proto(proto).graph
     images = np.concatenate([picture(16, 16) * factor for factor in (0.1, 0.11, 0.3, 0.12)])
-    kept = without_outliers(graph, images, OrtExecutor(21, threads=1))
+    execute = OrtExecutor(21, threads=1)
+    kept, outputs = without_outliers(graph, images, execute)
     np.testing.assert_array_equal(kept, images[[0, 1, 3]])
+    np.testing.assert_array_equal(outputs, without_outliers(graph, kept, execute)[1])
 
 
 def test_pictures_of_equal_power_are_all_kept():
     images = np.concatenate([picture(16, 16), np.zeros((1, 3, 16, 16), np.float32), picture(16, 16)])
     graph = ir.from_proto(network("y = Conv(x, w_weight)", w_weight=(2, 3, 3, 3))).graph
-    assert len(without_outliers(graph, images, OrtExecutor(21, threads=1))) == 3
-    assert len(without_outliers(graph, np.zeros_like(images), OrtExecutor(21, threads=1))) == 3
+    for pictures in (images, np.zeros_like(images)):
+        kept, outputs = without_outliers(graph, pictures, OrtExecutor(21, threads=1))
+        assert len(kept) == len(outputs) == 3
