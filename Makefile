@@ -27,8 +27,9 @@ $(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard runt
 demo: $(VENV)/installed
 	$(BIN)/python -m daq_deploy.runtime.demo -o demo_output
 
+# Two processes: some networks take gigabytes to calibrate.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 test-ray: $(VENV)/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[ray]'
