@@ -53,6 +53,8 @@ def downstream(
             continue
         reached.update(node.outputs)
         twin = twins[node]
+        for output in twin.outputs:
+            output.shape = None  # which may be that of another picture
         twin.resize_inputs(max([len(node.inputs), *(index + 1 for index in own)]))
         for index, array in own.items():
             name = names[node, index] = f"daq:replaced:{len(names)}"

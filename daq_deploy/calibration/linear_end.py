@@ -20,6 +20,7 @@ from daq_deploy.receptive_field import radius_of
 from .lockstep import IR_VERSION, Array, Executor
 
 OPSET = 21
+"""Of the one convolution: Conv is the same in those before and after."""
 
 LARGEST_RADIUS = 6
 """Pixels around one that see it, at most; where more do, one convolution is no cheaper."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from networks import edsr, esrgan, fsrcnn, grouped, picture, rcan, rlfn, unpadded_attention
@@ -68,6 +69,23 @@ def test_several_nodes_are_replaced_and_other_arrays_given_later():
     for by in (1, 1.5, 0):
         expected = node_by_node(graph, image, replaced(by))[graph.outputs[0]]
         np.testing.assert_allclose(found(replaced(by)), expected, atol=1e-3)
+
+
+def test_a_network_with_shapes_of_one_picture_runs_on_others():
+    proto = edsr()
+    for index, size in enumerate((1, 3, 6, 5)):
+        proto.graph.input[0].type.tensor_type.shape.dim[index].dim_value = size
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    proto = onnx.shape_inference.infer_shapes(proto)
+    assert proto.graph.value_info
+    graph = ir.from_proto(proto).graph
+    image = picture(9, 8, images=2)
+    before = node_by_node(graph, image)
+    first, *_ = convolutions(graph)
+    replaced = {first: {0: image * np.float32(1.1)}}
+    found = downstream(graph, before, EXECUTE, replaced, graph.outputs[0])
+    expected = node_by_node(graph, image, replaced)[graph.outputs[0]]
+    np.testing.assert_allclose(found(replaced), expected, atol=1e-3)
 
 
 def test_what_is_not_reached_is_none_and_the_network_stays_as_it_is():
