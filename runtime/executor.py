@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
+from daq_deploy.calibration.lockstep import IR_VERSION
 from daq_deploy.errors import ModelError
 
 from .model_source import first_line
@@ -93,7 +94,9 @@ class OrtExecutor:
                     onnx.helper.make_tensor_value_info(f"input_{index}", element, _declared_shape(array))
                 )
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in proto.output)
-        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", self._opset)], ir_version=10)
+        model = onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", self._opset)], ir_version=IR_VERSION
+        )
         data: bytes = model.SerializeToString()
         return data
 

@@ -26,7 +26,7 @@ class Calibration:
     images: npt.NDArray[np.float32]
     """On which ranges and bits are chosen, float32 (N, C, H, W) in 0..255."""
     execute: Executor
-    """Computes one node."""
+    """Computes nodes."""
     progress: Progress = lambda title, share: None
     held_out: npt.NDArray[np.float32] = field(default_factory=held_out_pictures)
     """Pictures on which results are compared that were made on the others."""

@@ -32,7 +32,7 @@ class OutputSensitivity:
     Args:
         graph: of one image input.
         image: float32 (N, C, H, W).
-        execute: computes a node.
+        execute: computes nodes.
     """
 
     def __init__(self, graph: ir.Graph, image: npt.NDArray[np.float32], execute: Executor) -> None:

@@ -88,7 +88,7 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
   const int64_t code_stride = padded_inputs_ * code_bytes_;
   // Channels that fill up the last group are padding of the map and of the codes there.
   const bool where_they_are = run.sources.size() == 1 && parameters_.first_channel[0] == 0 &&
-                              (inputs_ == channels || (run.strides[0] >= channels && padded_inputs_ >= channels));
+                              run.strides[0] >= channels && padded_inputs_ >= channels;
   // Calls `copy` for each pixel at `place` of a run and each source: run, pixel, source, its channels' first input.
   const auto for_sources = [&](int64_t place, auto copy) {
     for (int64_t p = 0; p < kFeedbackPixels && place + p * feedback_run_ < count; ++p) {

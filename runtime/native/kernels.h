@@ -61,8 +61,8 @@ struct Quantizer {
   bool begins_pixel;     // whether they come first in a pixel of codes
 };
 
-constexpr int kFeedbackGroup = 8;   // channels that are rounded together where errors are fed back
-constexpr int kFeedbackRun = 8;     // pixels of a row of which each is moved by the errors of the one before it
+constexpr int kFeedbackGroup = 8;    // channels that are rounded together where errors are fed back
+constexpr int kFeedbackRun = 8;      // pixels of a row of which each is moved by the errors of the one before it
 constexpr int kFeedbackPixels = 16;  // pixels that are quantized at a time then, each of another run
 
 // How channels become codes where those rounded later make good what those before them lost, in steps: the oracle is

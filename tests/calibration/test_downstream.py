@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 from networks import edsr, esrgan, fsrcnn, grouped, picture, rcan, rlfn, unpadded_attention
+from node_by_node import node_by_node
 
 from daq_deploy.calibration.downstream import downstream
-from daq_deploy.calibration.lockstep import constants
 from daq_deploy.errors import ModelError
 from daq_deploy.passes.graph import convolutions
 from daq_deploy.runtime.executor import OrtExecutor
@@ -23,22 +21,11 @@ NETWORKS = {
 }  # fmt: skip
 
 
-def node_by_node(graph: ir.Graph, image: np.ndarray, replaced: Mapping = {}) -> dict[ir.Value, np.ndarray]:
-    values = {**constants(graph), graph.inputs[0]: image}
-    for node in graph:
-        inputs = [None if value is None else values[value] for value in node.inputs]
-        for index, array in replaced.get(node, {}).items():
-            inputs += [None] * (index + 1 - len(inputs))
-            inputs[index] = array
-        values.update(zip(node.outputs, EXECUTE(node, inputs), strict=True))
-    return values
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_output_is_that_of_the_whole_network(name):
     graph = ir.from_proto(NETWORKS[name]()).graph
     image = picture(20, 18, images=2)
-    before = node_by_node(graph, image)
+    before = node_by_node(graph, image, EXECUTE)
     generator = np.random.default_rng(0)
     for node in convolutions(graph):
         of = before[node.inputs[0]]
@@ -49,7 +36,7 @@ def test_the_output_is_that_of_the_whole_network(name):
             2: generator.normal(size=before[node.outputs[0]].shape[1]).astype(np.float32),
         }
         for arrays in ({0: replaced[0]}, {1: replaced[1], 2: replaced[2]}, replaced):
-            expected = node_by_node(graph, image, {node: arrays})[graph.outputs[0]]
+            expected = node_by_node(graph, image, EXECUTE, {node: arrays})[graph.outputs[0]]
             found = downstream(graph, before, EXECUTE, {node: arrays}, graph.outputs[0])
             assert found is not None
             largest = np.abs(expected).max()
@@ -59,7 +46,7 @@ def test_the_output_is_that_of_the_whole_network(name):
 def test_several_nodes_are_replaced_and_other_arrays_given_later():
     graph = ir.from_proto(edsr()).graph
     image = picture(9, 8)
-    before = node_by_node(graph, image)
+    before = node_by_node(graph, image, EXECUTE)
     first, *_, last = convolutions(graph)
 
     def replaced(by: float) -> dict[ir.Node, dict[int, np.ndarray]]:
@@ -67,7 +54,7 @@ def test_several_nodes_are_replaced_and_other_arrays_given_later():
 
     found = downstream(graph, before, EXECUTE, replaced(1), graph.outputs[0])
     for by in (1, 1.5, 0):
-        expected = node_by_node(graph, image, replaced(by))[graph.outputs[0]]
+        expected = node_by_node(graph, image, EXECUTE, replaced(by))[graph.outputs[0]]
         np.testing.assert_allclose(found(replaced(by)), expected, atol=1e-3)
 
 
@@ -80,17 +67,17 @@ def test_a_network_with_shapes_of_one_picture_runs_on_others():
     assert proto.graph.value_info
     graph = ir.from_proto(proto).graph
     image = picture(9, 8, images=2)
-    before = node_by_node(graph, image)
+    before = node_by_node(graph, image, EXECUTE)
     first, *_ = convolutions(graph)
     replaced = {first: {0: image * np.float32(1.1)}}
     found = downstream(graph, before, EXECUTE, replaced, graph.outputs[0])
-    expected = node_by_node(graph, image, replaced)[graph.outputs[0]]
+    expected = node_by_node(graph, image, EXECUTE, replaced)[graph.outputs[0]]
     np.testing.assert_allclose(found(replaced), expected, atol=1e-3)
 
 
 def test_what_is_not_reached_is_none_and_the_network_stays_as_it_is():
     graph = ir.from_proto(edsr()).graph
-    before = node_by_node(graph, picture(9, 8))
+    before = node_by_node(graph, picture(9, 8), EXECUTE)
     first, *_, last = convolutions(graph)
     kept = [(node, tuple(node.inputs)) for node in graph]
     assert downstream(graph, before, EXECUTE, {last: {0: before[last.inputs[0]]}}, first.outputs[0]) is None
@@ -101,7 +88,7 @@ def test_what_is_not_reached_is_none_and_the_network_stays_as_it_is():
 
 def test_a_part_that_cannot_be_opened_is_refused_in_one_line():
     graph = ir.from_proto(edsr()).graph
-    before = node_by_node(graph, picture(9, 8))
+    before = node_by_node(graph, picture(9, 8), EXECUTE)
     last = convolutions(graph)[-1]
     with pytest.raises(ModelError, match=r"part of the network cannot be run by itself, as calibration does: [^\n]+$"):
         downstream(graph, before, EXECUTE, {last: {1: np.zeros((3, 8), np.float32)}}, graph.outputs[0])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import PAD, edsr, esrgan, grouped, network
+from node_by_node import node_by_node
 
 from daq_deploy.calibration import (
     Calibration,
@@ -82,13 +83,8 @@ def test_gradients_tell_what_small_errors_do_to_the_output(name):
 
 def outputs_with(sensitivity, graph, changed_node, feature_map, execute) -> np.ndarray:
     """The output where one node reads another map."""
-    values = dict(sensitivity.values)
-    for node in graph:
-        inputs = [None if value is None else values[value] for value in node.inputs]
-        if node is changed_node:
-            inputs[0] = feature_map
-        values.update(zip(node.outputs, execute(node, inputs), strict=True))
-    return values[graph.outputs[0]]
+    image = sensitivity.value(graph.inputs[0])
+    return node_by_node(graph, image, execute, {changed_node: {0: feature_map}})[graph.outputs[0]]
 
 
 def test_a_branch_that_nothing_is_carried_through_counts_as_constant():
