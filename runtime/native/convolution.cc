@@ -140,25 +140,22 @@ void Convolution::sum_side_by_side(const Folded& folded, int64_t width, Band& ba
 
 // What `accumulate` would have given for a chunk: tap kx comes from kx columns further.
 void Convolution::add_taps(const Chunk& chunk, Band& band) const {
-  const int64_t planes = format_ == CodeFormat::two_planes ? 2 : 1, stride = side_blocks_ * planes * kBlock;
-  std::fill_n(band.sums, chunk.pixels * planes * kBlock, 0);
+  typedef int32_t Four __attribute__((vector_size(16)));
+  const int64_t planes = format_ == CodeFormat::two_planes ? 2 : 1, lanes = side_blocks_ * kBlock, stride = planes * lanes;
+  const int64_t taps = kernel_[1], next = stride + outputs_;
   for (int64_t plane = 0; plane < planes; ++plane) {
-    for (int64_t kx = 0; kx < kernel_[1]; ++kx) {
-      for (int64_t output = 0; output < outputs_;) {
-        const int64_t lane = kx * outputs_ + output;
-        const int64_t place = (lane / kBlock * planes + plane) * kBlock + lane % kBlock;
-        const int32_t* column = band.side_sums + (chunk.x + kx) * stride + place;
-        int32_t* sum = band.sums + plane * kBlock + output;
-        // Four at a time where they lie in one block: nobody reads what is past the last output.
-        const bool four = lane % kBlock + 4 <= kBlock;
-        for (int64_t p = 0; p < chunk.pixels; ++p, column += stride, sum += planes * kBlock) {
-          if (four) {
-            for (int i = 0; i < 4; ++i) sum[i] += column[i];
-          } else {
-            *sum += *column;
-          }
+    // Nobody reads what is past the last output.
+    for (int64_t output = 0; output < outputs_; output += 4) {
+      const int32_t* column = band.side_sums + chunk.x * stride + plane * lanes + output;
+      int32_t* sums = band.sums + plane * kBlock + output;
+      for (int64_t p = 0; p < chunk.pixels; ++p, column += stride, sums += planes * kBlock) {
+        Four sum = {};
+        for (int64_t kx = 0; kx < taps; ++kx) {
+          Four tap;
+          std::memcpy(&tap, column + kx * next, sizeof(tap));
+          sum += tap;
         }
-        output += four ? 4 : 1;
+        std::memcpy(sums, &sum, sizeof(sum));
       }
     }
   }
@@ -168,14 +165,14 @@ void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const
   const auto folded = folded_.take();
   fold(run, parallel, *folded);
   const int64_t height = output_height(run.height), width = output_width(run.width);
-  const int64_t rows = band_rows(height), bands = band_count(height);
+  const int64_t bands = band_count(height);
   const auto statistics = statistics_.take();
   statistics->resize(static_cast<size_t>(bands));
   parallel(bands, [&](int64_t index) {
     const auto band = bands_.take();
     BandStatistics* gathered = run.statistics == nullptr ? nullptr : &(*statistics)[static_cast<size_t>(index)];
     if (gathered != nullptr) gathered->begin(padded_outputs_, parameters_.counts_positives);
-    run_band(run, *folded, index * rows, std::min(height, (index + 1) * rows), *band, gathered);
+    run_band(run, *folded, band_start(height, index), band_start(height, index + 1), *band, gathered);
     kernels_.leave();
   });
   if (run.statistics != nullptr) {

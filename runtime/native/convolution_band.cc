@@ -62,7 +62,7 @@ void Convolution::begin_band(int64_t input_width, Band& band) const {
   band.sums = aligned<int32_t>(band.sum_memory, kSums + kLargestChunk * kBlock);
   band.values = reinterpret_cast<float*>(band.sums + kSums);
   if (side_blocks_ > 0) {
-    band.side_sums = aligned<int32_t>(band.side_memory, (width + kernel_[1] - 1) * kBlocksTogether * kBlock);
+    band.side_sums = aligned<int32_t>(band.side_memory, (width + kernel_[1] - 1) * kBlocksTogether * kBlock + kSideSlack);
   }
   band.left = std::min(width, (pad + stride - 1) / stride);
   const int64_t last_inside = input_width - 1 + pad - (kernel_[1] - 1) * dilation;
@@ -141,23 +141,29 @@ void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilog
   const int planes = epilogue.two_planes ? 2 : 1;
   const int64_t stop = chunk.x + chunk.pixels;
   const int64_t edges[4] = {chunk.x, std::clamp(band.left, chunk.x, stop), std::clamp(band.right, chunk.x, stop), stop};
-  for (int position = 0; position < chunk.blocks; ++position) {
+  // Blocks that are finished together lie side by side in the output: of one sub-pixel, and of half precision.
+  const int pixel_blocks = static_cast<int>(padded_channels_) / kBlock;
+  for (int position = 0, together = 1; position < chunk.blocks; position += together) {
     const int block = chunk.first_block + position;
+    const bool fit = !parameters_.planar && position + kernels_.finished_together <= chunk.blocks &&
+                     block % pixel_blocks + kernels_.finished_together <= pixel_blocks;
+    together = fit ? kernels_.finished_together : 1;
     const float* inner = band.bias.data() + block * kBlock;
     bool first = sets_pivot;
     for (int part = 0; part < 3; ++part) {
       const int64_t begin = edges[part], count = edges[part + 1] - begin;
       if (count == 0) continue;
       const int64_t index = part == 0 ? 1 + begin : 1 + band.left + begin - band.right;
-      Finish finish = {};
+      Finish finish;  // aim_finish sets the rest
       finish.pixels = count;
+      finish.blocks = together;
       finish.accumulator_stride = static_cast<int64_t>(chunk.blocks) * planes * kBlock;
       finish.accumulators = band.sums + (begin - chunk.x) * finish.accumulator_stride + position * planes * kBlock;
       finish.bias = part == 1 ? inner : inner + index * padded_outputs_;
       finish.bias_stride = part == 1 ? 0 : padded_outputs_;
       finish.channel = block * kBlock;
       finish.sets_pivot = first;
-      if (statistics != nullptr) finish.statistics = &statistics->row();
+      finish.statistics = statistics == nullptr ? nullptr : &statistics->row();
       aim_finish(run, chunk.row, begin, block, band, finish);
       kernels_.finish(epilogue, finish);
       if (parameters_.planar) scatter(run, chunk.row, begin, count, block, band);
@@ -169,25 +175,21 @@ void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilog
 // Where the operand and the output of the pixels from x on lie, of a block.
 void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band,
                              Finish& finish) const {
-  const int64_t size = parameters_.blocksize;
+  finish.operand = nullptr;
   if (run.operand != nullptr) {
     finish.operand = run.operand + (row * band.width + x) * padded_outputs_ + block * kBlock;
     finish.operand_stride = padded_outputs_;
   }
-  if (parameters_.planar) {
-    finish.float_output = band.values;
-    finish.output_stride = kBlock;
-    return;
-  }
+  finish.float_output = parameters_.planar ? band.values : nullptr;
+  finish.half_output = nullptr;
+  finish.output_stride = kBlock;
+  if (parameters_.planar) return;
+  // Divisions of 64 bits are slow, and there is one run of pixels after the other.
+  const int size = static_cast<int>(parameters_.blocksize), pixel_blocks = static_cast<int>(padded_channels_) / kBlock;
+  const int subpixel = block / pixel_blocks, dy = subpixel / size, dx = subpixel % size;
   finish.output_stride = size * padded_channels_;
-  if (size == 1) {
-    finish.half_output = run.half_output + (row * band.width + x) * padded_channels_ + block * kBlock;
-    return;
-  }
-  const int64_t channel_blocks = padded_channels_ / kBlock;
-  const int64_t subpixel = block / channel_blocks, dy = subpixel / size, dx = subpixel % size;
   finish.half_output = run.half_output + ((row * size + dy) * band.width * size + x * size + dx) * padded_channels_ +
-                       block % channel_blocks * kBlock;
+                       (block - subpixel * pixel_blocks) * kBlock;
 }
 
 // The band's values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for.

@@ -110,6 +110,9 @@ void Convolution::fold_block(Folded& folded, int64_t block, Band& band) const {
 // The taps of a kernel row as output channels of their own: channel kx * outputs + o.
 void Convolution::pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const {
   std::vector<int16_t> side(static_cast<size_t>(kBlock * segments_ * padded_inputs_));
+  std::vector<uint8_t> packed(static_cast<size_t>(folded.block_bytes));
+  // The high planes of all blocks go before the low ones, so that the sums of all taps of a pixel and a plane lie side by side.
+  const int64_t planes = format_ == CodeFormat::two_planes ? 2 : 1, plane_bytes = folded.block_bytes / planes;
   for (int64_t block = 0; block < side_blocks_; ++block) {
     std::fill(side.begin(), side.end(), int16_t{0});
     for (int64_t lane = 0; lane < kBlock; ++lane) {
@@ -120,8 +123,11 @@ void Convolution::pack_side_by_side(Folded& folded, const std::vector<int16_t>& 
                     side.begin() + (lane * segments_ + segment) * padded_inputs_);
       }
     }
-    kernels_.pack(side.data(), static_cast<int>(segments_), padded_inputs_, steps_, format_,
-                  folded.packed + block * folded.block_bytes);
+    kernels_.pack(side.data(), static_cast<int>(segments_), padded_inputs_, steps_, format_, packed.data());
+    for (int64_t plane = 0; plane < planes; ++plane) {
+      std::copy_n(packed.begin() + plane * plane_bytes, plane_bytes,
+                  folded.packed + (plane * side_blocks_ + block) * plane_bytes);
+    }
   }
 }
 

@@ -10,6 +10,7 @@
 namespace daq {
 
 constexpr int64_t kAlignment = 64;
+constexpr int64_t kSideSlack = 3;  // sums that are read past those side by side
 
 // Grows `memory` to hold `count` aligned items.
 template <class T>

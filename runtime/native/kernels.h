@@ -114,10 +114,11 @@ struct RowStatistics {
   float* maximum;
 };
 
-// A run of output pixels of one row, and one block of 16 channels.
+// A run of output pixels of one row, and one block of 16 channels, or as many as `finished_together` that follow one another.
 struct Finish {
   int64_t pixels;
-  const int32_t* accumulators;      // of the block, for pixel 0; two_planes: low plane 16 further
+  int blocks;                       // finish_float does one
+  const int32_t* accumulators;      // of the first block, for pixel 0; two_planes: low plane 16 further
   int64_t accumulator_stride;       // between pixels
   const float* bias;                // of the block, for pixel 0
   int64_t bias_stride;              // between pixels: 0 inside the picture
@@ -174,9 +175,10 @@ struct Kernels {
   // Called when a thread has done with `accumulate` for a while.
   void (*leave)();
 
+  int finished_together;
   void (*finish)(const Epilogue&, const Finish&);
 
-  // The same after sums in float: `finish` with float accumulators.
+  // The same after sums in float: `finish` with float accumulators, of one block.
   void (*finish_float)(const Epilogue&, const Finish&, const float* sums);
 
   // Float convolution of planar rows: `taps` pointers to rows of one input channel and tap, for output pixel 0.

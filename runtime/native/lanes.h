@@ -17,6 +17,7 @@ namespace {  // one copy a tier
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 constexpr int kLanes = 16;
+constexpr int64_t kFetchedAhead = 32;  // pixels of a map, of what is read or written: memory takes a while
 constexpr float kLargestHalf = 65504.0f;
 
 #if defined(__AVX512F__)

@@ -22,12 +22,12 @@ struct ChannelArrays {
 // Runs bands of rows, gathers their statistics and merges them. `work` gets the rows and a BandStatistics or null.
 template <class Work>
 void run_bands(const MapSize& size, double* statistics, const Parallel& parallel, const Work& work) {
-  const int64_t rows = band_rows(size.height), bands = band_count(size.height);
+  const int64_t bands = band_count(size.height);
   std::vector<BandStatistics> gathered(statistics == nullptr ? 0 : static_cast<size_t>(bands));
   parallel(bands, [&](int64_t band) {
     BandStatistics* own = statistics == nullptr ? nullptr : &gathered[static_cast<size_t>(band)];
     if (own != nullptr) own->begin(size.padded(), true);
-    work(band * rows, std::min(size.height, (band + 1) * rows), own);
+    work(band_start(size.height, band), band_start(size.height, band + 1), own);
   });
   if (statistics != nullptr) {
     merge_statistics(gathered, size.height * size.width, size.channels, size.padded(), 1, statistics);

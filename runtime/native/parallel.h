@@ -11,8 +11,13 @@ namespace daq {
 // Calls work(0) .. work(count - 1), in any order and on any thread, and returns when all are done.
 using Parallel = std::function<void(int64_t count, const std::function<void(int64_t)>& work)>;
 
-// Rows that are computed together. It depends on the picture alone, so that sums do not depend on the number of threads.
-inline int64_t band_rows(int64_t height) { return std::clamp<int64_t>((height + 15) / 16, 4, 16); }
-inline int64_t band_count(int64_t height) { return (height + band_rows(height) - 1) / band_rows(height); }
+// Bands of rows that are computed together. They depend on the picture alone, so that sums do not depend on the number of
+// threads. Bands of 16 rows at most, and 16 bands where they have 4 rows then: of many, a multiple of 8, so that as many
+// threads have as much to do.
+inline int64_t band_count(int64_t height) {
+  if (height < 64) return std::max<int64_t>(height / 4, 1);
+  return std::max<int64_t>((height + 127) / 128 * 8, 16);
+}
+inline int64_t band_start(int64_t height, int64_t band) { return height * band / band_count(height); }
 
 }  // namespace daq

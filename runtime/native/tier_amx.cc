@@ -97,7 +97,7 @@ void leave() {
 
 extern const Kernels kAmxKernels = {
     Isa::amx, 32, 2, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
-    fold, pack, accumulate, leave, finish, finish_float, accumulate_float, planar_statistics,
+    fold, pack, accumulate, leave, kFinishedTogether, finish, finish_float, accumulate_float, planar_statistics,
 };
 
 }  // namespace daq

@@ -155,7 +155,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 
 extern const Kernels kAvx512VnniKernels = {
     Isa::avx512_vnni, 48, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair,
-    largest_product, fold, pack, accumulate, leave_nothing, finish, finish_float, accumulate_float, planar_statistics,
+    largest_product, fold, pack, accumulate, leave_nothing, kFinishedTogether, finish, finish_float, accumulate_float, planar_statistics,
 };
 
 }  // namespace daq

@@ -8,7 +8,10 @@
 namespace daq {
 namespace {  // one copy a tier
 
-constexpr int64_t kStoresAhead = 32;  // pixels: memory that is written is fetched first, and that takes a while
+// Blocks of a pixel that are finished together: as many as registers hold the statistics of.
+constexpr int kFinishedTogether = kParts == 1 ? 2 : 1;
+
+#define DAQ_EACH_BLOCK for (int b = 0; b < kBlocks; ++b)
 
 inline Lanes combine(const Lanes& value, const Lanes& other, Operand operand) {
   return operand == Operand::add ? value + other : value * other;
@@ -48,108 +51,139 @@ Asked asked_of(const Epilogue& epilogue, const Finish& run) {
           statistics, statistics && run.statistics->positives != nullptr};
 }
 
-// The sums of one block and a run of pixels become values: scale, bias, activation, operand, statistics, store.
-template <class Asks, class Value>
+// The sums of some blocks and a run of pixels become values: scale, bias, activation, operand, statistics, store.
+template <int kBlocks, class Asks, class Value>
 inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks asks, Value value_of) {
-  const Lanes slope = lanes_load(epilogue.slope + run.channel);
-  const Lanes valid = lanes_load(epilogue.valid + run.channel);
+  struct Values {
+    Lanes block[kBlocks];
+  };
+  const auto each = [](auto&& of_block) {
+    Values values;
+    DAQ_EACH_BLOCK values.block[b] = of_block(b);
+    return values;
+  };
+  const auto load = [&](const float* values) {
+    return each([=](int b) { return lanes_load(values + run.channel + b * kBlock); });
+  };
+  const auto store = [&](float* target, const Values& values) {
+    DAQ_EACH_BLOCK lanes_store(target + run.channel + b * kBlock, values.block[b]);
+  };
+  const Values slope = load(epilogue.slope), valid = load(epilogue.valid);
   // Not read again for each pixel, as if stores could change them.
+  const int64_t pixels = run.pixels;
   const int64_t bias_stride = run.bias_stride, operand_stride = run.operand_stride, output_stride = run.output_stride;
   const float* bias = run.bias;
   const uint16_t* operand = run.operand;
   float* float_output = run.float_output;
   uint16_t* half_output = run.half_output;
-  const auto value_at = [&](int64_t x) {
-    Lanes value = value_of(x, lanes_load(bias + x * bias_stride));
-    if (asks.operand != Operand::none && asks.operand_first) {
-      value = combine(value, lanes_load_half(operand + x * operand_stride), asks.operand);
-    }
-    value = activate(value, slope, asks.activation);
-    if (asks.activation == Activation::sigmoid) value = value * valid;
-    if (asks.operand != Operand::none && !asks.operand_first) {
-      value = combine(value, lanes_load_half(operand + x * operand_stride), asks.operand);
-    }
+  const auto value_at = [&](int64_t x, int b) {
+    Lanes value = value_of(x, b, lanes_load(bias + x * bias_stride + b * kBlock));
+    const auto combined = [&] {
+      return combine(value, lanes_load_half(operand + x * operand_stride + b * kBlock), asks.operand);
+    };
+    if (asks.operand != Operand::none && asks.operand_first) value = combined();
+    value = activate(value, slope.block[b], asks.activation);
+    if (asks.activation == Activation::sigmoid) value = value * valid.block[b];
+    if (asks.operand != Operand::none && !asks.operand_first) value = combined();
     return value;
   };
   if (!asks.half_output) {
-    for (int64_t x = 0; x < run.pixels; ++x) lanes_store(float_output + x * output_stride, value_at(x));
+    for (int64_t x = 0; x < pixels; ++x) {
+      DAQ_EACH_BLOCK lanes_store(float_output + x * output_stride + b * kBlock, value_at(x, b));
+    }
     return;
   }
-  const auto stored_at = [&](int64_t x) {
-    __builtin_prefetch(half_output + (x + kStoresAhead) * output_stride, 1);
-    return lanes_store_half(half_output + x * output_stride, lanes_hold_half(value_at(x)));
+  const auto stored_at = [&](int64_t x, int b) {
+    return lanes_store_half(half_output + x * output_stride + b * kBlock, lanes_hold_half(value_at(x, b)));
+  };
+  const auto fetch_ahead = [&](int64_t x) {
+    __builtin_prefetch(half_output + (x + kFetchedAhead) * output_stride, 1);
+    if (asks.operand != Operand::none) __builtin_prefetch(operand + (x + kFetchedAhead) * operand_stride);
   };
   if (!asks.statistics) {
-    for (int64_t x = 0; x < run.pixels; ++x) stored_at(x);
+    for (int64_t x = 0; x < pixels; ++x) {
+      fetch_ahead(x);
+      DAQ_EACH_BLOCK stored_at(x, b);
+    }
     return;
   }
   const RowStatistics& statistics = *run.statistics;
-  if (run.sets_pivot) lanes_store(statistics.pivot + run.channel, stored_at(0));
-  const Lanes pivot = lanes_load(statistics.pivot + run.channel);
-  Lanes positives = asks.positives ? lanes_load(statistics.positives + run.channel) : pivot;
-  Lanes total = lanes_load(statistics.total + run.channel);
-  Lanes squares = lanes_load(statistics.total_squares + run.channel);
-  Lanes minimum = lanes_load(statistics.minimum + run.channel);
-  Lanes maximum = lanes_load(statistics.maximum + run.channel);
-  for (int64_t x = 0; x < run.pixels; ++x) {
-    const Lanes value = stored_at(x), distance = value - pivot;
-    if (asks.positives) positives = positives + lanes_one_where_positive(value);
-    total = total + distance;
-    squares = lanes_fma(distance, distance, squares);
-    minimum = lanes_min(value, minimum);
-    maximum = lanes_max(value, maximum);
+  if (run.sets_pivot) store(statistics.pivot, each([&](int b) { return stored_at(0, b); }));
+  const Values pivot = load(statistics.pivot);
+  Values positives = asks.positives ? load(statistics.positives) : pivot;
+  Values total = load(statistics.total), squares = load(statistics.total_squares);
+  Values minimum = load(statistics.minimum), maximum = load(statistics.maximum);
+  for (int64_t x = 0; x < pixels; ++x) {
+    fetch_ahead(x);
+    DAQ_EACH_BLOCK {
+      const Lanes value = stored_at(x, b), distance = value - pivot.block[b];
+      if (asks.positives) positives.block[b] = positives.block[b] + lanes_one_where_positive(value);
+      total.block[b] = total.block[b] + distance;
+      squares.block[b] = lanes_fma(distance, distance, squares.block[b]);
+      minimum.block[b] = lanes_min(value, minimum.block[b]);
+      maximum.block[b] = lanes_max(value, maximum.block[b]);
+    }
   }
-  if (asks.positives) lanes_store(statistics.positives + run.channel, positives);
-  lanes_store(statistics.total + run.channel, total);
-  lanes_store(statistics.total_squares + run.channel, squares);
-  lanes_store(statistics.minimum + run.channel, minimum);
-  lanes_store(statistics.maximum + run.channel, maximum);
+  if (asks.positives) store(statistics.positives, positives);
+  store(statistics.total, total);
+  store(statistics.total_squares, squares);
+  store(statistics.minimum, minimum);
+  store(statistics.maximum, maximum);
 }
 
-template <Activation kActivation, bool kPositives, class Value>
+template <int kBlocks, Activation kActivation, bool kPositives, class Value>
 inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value value_of) {
   if (run.operand == nullptr) {
-    finish_values(epilogue, run, Usual<kActivation, Operand::none, false, kPositives>{}, value_of);
+    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::none, false, kPositives>{}, value_of);
   } else if (epilogue.operand_first) {
-    finish_values(epilogue, run, Usual<kActivation, Operand::add, true, kPositives>{}, value_of);
+    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::add, true, kPositives>{}, value_of);
   } else {
-    finish_values(epilogue, run, Usual<kActivation, Operand::add, false, kPositives>{}, value_of);
+    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::add, false, kPositives>{}, value_of);
   }
 }
 
-void finish(const Epilogue& epilogue, const Finish& run) {
-  const Lanes scale = lanes_load(epilogue.scale + run.channel);
+template <int kBlocks>
+void finish_blocks(const Epilogue& epilogue, const Finish& run) {
+  struct {
+    Lanes block[kBlocks];
+  } scale;
+  DAQ_EACH_BLOCK scale.block[b] = lanes_load(epilogue.scale + run.channel + b * kBlock);
   const int32_t* sums = run.accumulators;
   const int64_t stride = run.accumulator_stride;
   const Asked asked = asked_of(epilogue, run);
   if (epilogue.two_planes) {
-    return finish_values(epilogue, run, asked, [=](int64_t x, const Lanes& bias) {
-      const int32_t* high = sums + x * stride;
-      return lanes_fma(lanes_fma(lanes_from_int(high), lanes_set(256.0f), lanes_from_int(high + kBlock)), scale, bias);
+    return finish_values<kBlocks>(epilogue, run, asked, [=](int64_t x, int b, const Lanes& bias) {
+      const int32_t* high = sums + x * stride + b * 2 * kBlock;
+      return lanes_fma(lanes_fma(lanes_from_int(high), lanes_set(256.0f), lanes_from_int(high + kBlock)), scale.block[b], bias);
     });
   }
-  const auto value_of = [=](int64_t x, const Lanes& bias) {
-    return lanes_fma(lanes_from_int(sums + x * stride), scale, bias);
+  const auto value_of = [=](int64_t x, int b, const Lanes& bias) {
+    return lanes_fma(lanes_from_int(sums + x * stride + b * kBlock), scale.block[b], bias);
   };
   if (asked.statistics && asked.operand != Operand::multiply) {
     if (asked.activation == Activation::relu) {
-      if (asked.positives) return finish_usual<Activation::relu, true>(epilogue, run, value_of);
-      return finish_usual<Activation::relu, false>(epilogue, run, value_of);
+      if (asked.positives) return finish_usual<kBlocks, Activation::relu, true>(epilogue, run, value_of);
+      return finish_usual<kBlocks, Activation::relu, false>(epilogue, run, value_of);
     }
     if (asked.activation == Activation::none && !asked.positives) {
-      return finish_usual<Activation::none, false>(epilogue, run, value_of);
+      return finish_usual<kBlocks, Activation::none, false>(epilogue, run, value_of);
     }
     if (asked.activation == Activation::slope && !asked.positives) {
-      return finish_usual<Activation::slope, false>(epilogue, run, value_of);
+      return finish_usual<kBlocks, Activation::slope, false>(epilogue, run, value_of);
     }
   }
-  finish_values(epilogue, run, asked, value_of);
+  finish_values<kBlocks>(epilogue, run, asked, value_of);
+}
+
+void finish(const Epilogue& epilogue, const Finish& run) {
+  if (run.blocks == 1) return finish_blocks<1>(epilogue, run);
+  finish_blocks<kFinishedTogether>(epilogue, run);
 }
 
 void finish_float(const Epilogue& epilogue, const Finish& run, const float* sums) {
   const int64_t stride = run.accumulator_stride;
-  finish_values(epilogue, run, asked_of(epilogue, run),
-                [=](int64_t x, const Lanes& bias) { return lanes_load(sums + x * stride) + bias; });
+  finish_values<1>(epilogue, run, asked_of(epilogue, run),
+                   [=](int64_t x, int, const Lanes& bias) { return lanes_load(sums + x * stride) + bias; });
 }
 
 template <int kPixels>

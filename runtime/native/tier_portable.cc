@@ -130,7 +130,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 
 extern const Kernels kPortableKernels = {
     Isa::portable, 48, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
-    fold, pack_by_output, accumulate, leave_nothing, finish, finish_float, accumulate_float, planar_statistics,
+    fold, pack_by_output, accumulate, leave_nothing, kFinishedTogether, finish, finish_float, accumulate_float, planar_statistics,
 };
 
 }  // namespace daq

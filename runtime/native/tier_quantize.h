@@ -67,6 +67,12 @@ inline __m512i packed_bytes(const __m512i (&whole)[4]) {
 inline __m512i doublings_of(const float* shift) { return _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(shift))); }
 #endif
 
+// A pixel of 64 channels fills two lines of a cache.
+inline void fetch_pixel(const uint16_t* pixel) {
+  __builtin_prefetch(pixel);
+  __builtin_prefetch(pixel + 32);
+}
+
 #if defined(__AVX512VBMI__)
 // The distance from the origin to the level nearest to m half units from it: levels k and k + 1 are parted by (k^2 + 6 k + 3) / 2.
 struct LevelTable {
@@ -109,6 +115,7 @@ void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels,
   __m512i table[4];
   for (int i = 0; i < 4; ++i) table[i] = _mm512_load_si512(kLevelTable.distance + 64 * i);
   for (int64_t x = 0; x < count; ++x) {
+    fetch_pixel(pixels + (x + kFetchedAhead) * stride);
     __m512i whole[4];
     for (int b = 0; b < 4; ++b) {
       const __m512 position = (part_load_half(pixels + x * stride + b * kLanes) - lo[b]) * inverse_half_unit[b];
@@ -144,6 +151,7 @@ void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, in
     shift[b] = doublings_of(quantizer.shift + b * kLanes);
   }
   for (int64_t x = 0; x < count; ++x) {
+    fetch_pixel(pixels + (x + kFetchedAhead) * stride);
     __m512i code[4];
     for (int b = 0; b < 4; ++b) {
       const __m512 position = (part_load_half(pixels + x * stride + b * kLanes) - lo[b]) * inverse_step[b];
