@@ -71,7 +71,7 @@ test-sanitizers: $(VENV)/installed
 	mkdir -p build
 	$(BIN)/cmake -S . -B build/sanitizers -DDAQ_SANITIZE=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON > build/sanitizers.log
 	$(BIN)/cmake --build build/sanitizers --parallel
-	build/sanitizers/tests/native/kernels_test
+	build/sanitizers/tests/native/kernels_test 50 1 & build/sanitizers/tests/native/kernels_test 50 2 && wait $$!
 
 clean:
 	rm -rf build demo_output $(VENV)

@@ -163,16 +163,18 @@ void Convolution::add_taps(const Chunk& chunk, Band& band) const {
 
 void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const {
   const auto folded = folded_.take();
+  folded->run = ++runs_;
   fold(run, parallel, *folded);
   const int64_t height = output_height(run.height), width = output_width(run.width);
   const int64_t bands = band_count(height);
   const auto statistics = statistics_.take();
   statistics->resize(static_cast<size_t>(bands));
   parallel(bands, [&](int64_t index) {
-    const auto band = bands_.take();
+    const int64_t first_row = band_start(height, index);
+    const auto band = bands_.take([&](const Band& other) { return other.continues(*folded, first_row); });
     BandStatistics* gathered = run.statistics == nullptr ? nullptr : &(*statistics)[static_cast<size_t>(index)];
     if (gathered != nullptr) gathered->begin(padded_outputs_, parameters_.counts_positives);
-    run_band(run, *folded, band_start(height, index), band_start(height, index + 1), *band, gathered);
+    run_band(run, *folded, first_row, band_start(height, index + 1), *band, gathered);
     kernels_.leave();
   });
   if (run.statistics != nullptr) {
@@ -190,7 +192,7 @@ void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folde
     const Quantizer quantizer = {parameters_.channels[source], folded.lo.data() + position,
                                  folded.inverse_step.data() + position, folded.highest.data() + position,
                                  parameters_.companded ? folded.origin.data() + position : nullptr,
-                                 folded.shift.data() + position, position == 0};
+                                 folded.shift.data() + position, position == 0, folded.furthest[source]};
     const int64_t stride = run.strides[source];
     const uint16_t* pixels = run.sources[source] + (row * run.width + x) * stride + parameters_.first_channel[source];
     kernels_.quantize(quantizer, pixels, stride, stride - parameters_.first_channel[source], count, format_,

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -117,6 +118,7 @@ class Convolution {
   std::vector<float> feedback_;           // (inputs, 2 * inputs): of the pixel to the left, then of its own
   int64_t feedback_run_ = 1;              // pixels of a row that follow from one another: kFeedbackRun, or 1 if none does
   std::vector<float> bias_, slope_, valid_, side_valid_;
+  mutable std::atomic<int64_t> runs_{0};
   mutable Pool<Folded> folded_;
   mutable Pool<Band> bands_;
   mutable Pool<std::vector<BandStatistics>> statistics_;

@@ -40,7 +40,7 @@ void Convolution::border_bias(const Folded& folded, int64_t input_width, Band& b
   }
 }
 
-// Working memory for a band of a picture so wide.
+// Working memory for rows of a picture so wide, none of which was quantized.
 void Convolution::begin_band(int64_t input_width, Band& band) const {
   const int64_t width = output_width(input_width);
   const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
@@ -104,7 +104,7 @@ Convolution::NewRow Convolution::hold_rows(const ConvolutionRun& run, const Fold
 
 void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
                            BandStatistics* statistics) const {
-  begin_band(run.width, band);
+  if (!band.continues(folded, first_row)) begin_band(run.width, band);
   const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
   const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
   const int blocks = static_cast<int>(padded_outputs_ / kBlock) * planes;
@@ -133,6 +133,8 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
     }
     if (statistics != nullptr) statistics->end_row(band.width);
   }
+  band.run = folded.run;
+  band.next_row = last_row;
 }
 
 // Of each block, finishes the pixels at the left border, inside, and at the right border.

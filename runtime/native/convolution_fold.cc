@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "companding.h"
 #include "convolution_memory.h"
@@ -42,6 +43,17 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
     folded.origin[position] = origin;
     // The code around which most lie. It must not be taken from the picture: a tile would be folded unlike the whole.
     folded.centre[position] = origin >= 0.0f ? origin * shift : (run.lo[input] == 0.0f ? 0.08f : 0.5f) * highest * shift;
+  }
+  folded.furthest.clear();
+  for (size_t source = 0, input = 0; source < parameters_.channels.size(); ++source) {
+    float furthest = 0.0f;
+    for (int64_t c = 0; c < parameters_.channels[source]; ++c, ++input) {
+      const auto position = static_cast<size_t>(input_position_[input]);
+      const float origin = folded.origin[position];
+      const float reach = std::max(origin, folded.highest[position] - origin);
+      furthest = std::max(furthest, origin < 0.0f ? std::numeric_limits<float>::infinity() : reach);
+    }
+    folded.furthest.push_back(furthest);
   }
   if (!feedback_.empty()) fold_feedback(run, folded);
   const auto outputs = static_cast<size_t>(padded_outputs_);

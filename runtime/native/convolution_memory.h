@@ -23,6 +23,7 @@ T* aligned(std::vector<uint8_t>& memory, int64_t count) {
 
 struct Convolution::Folded {
   std::vector<float> lo, inverse_step, shift, highest, origin;  // of each position of a pixel of codes
+  std::vector<float> furthest;                      // of each source: see Quantizer
   std::vector<float> factors, element_lo, centre;   // step over shift, lo, usual shifted code: of each position
   std::vector<float> scale;                         // of each output position
   std::vector<float> offsets;                       // (kernel height, kernel width, padded outputs): what lo adds at a tap
@@ -32,9 +33,14 @@ struct Convolution::Folded {
   std::vector<uint8_t> memory;
   uint8_t* packed = nullptr;
   int64_t block_bytes = 0;
+  int64_t run = 0;  // which of the convolution's runs it belongs to
 };
 
 struct Convolution::Band {
+  // Whether it was used last for the rows of the output before `row`, whose codes are read again.
+  bool continues(const Folded& folded, int64_t row) const { return run == folded.run && next_row == row; }
+
+  int64_t run = 0, next_row = 0;  // after those that it was used for last
   std::vector<uint8_t> code_memory, sum_memory, side_memory;
   uint8_t* ring = nullptr;      // rows of codes
   uint8_t* zeros = nullptr;     // a row of padding

@@ -10,7 +10,7 @@
 namespace daq {
 
 constexpr int kBlock = 16;             // output channels that are computed together, and the padding of native maps
-constexpr int kLargestChunk = 48;      // pixels of a row whose accumulators are kept before they are finished, at most
+constexpr int kLargestChunk = 96;      // pixels of a row whose accumulators are kept before they are finished, at most
 constexpr int kBlocksTogether = 4;     // blocks of output channels that are accumulated together
 constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
 constexpr int kReadPast = 3;           // pixels of codes that may be read past the end of a row
@@ -59,6 +59,7 @@ struct Quantizer {
   const float* origin;   // of companded levels, or null: see companding.h
   const float* shift;    // power of two that codes are multiplied by, to use spare bits
   bool begins_pixel;     // whether they come first in a pixel of codes
+  float furthest;        // companded code from its origin; infinity where any channel has even levels
 };
 
 constexpr int kFeedbackGroup = 8;    // channels that are rounded together where errors are fed back

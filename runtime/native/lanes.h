@@ -44,8 +44,8 @@ inline Part part_with_sign(Part magnitude, Part sign) {
 inline Part part_where_negative(Part condition, Part a, Part b) {
   return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(condition, _mm512_setzero_ps(), _CMP_LT_OQ), a);
 }
-inline Part part_one_where_positive(Part a) {
-  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1.0f));
+inline Part part_count_positive(Part count, Part a) {
+  return _mm512_mask_add_ps(count, _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), count, _mm512_set1_ps(1.0f));
 }
 inline Part part_times_where_negative(Part a, Part factor) {
   return _mm512_mask_mul_ps(a, _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_LT_OQ), a, factor);
@@ -86,8 +86,8 @@ inline Part part_with_sign(Part magnitude, Part sign) {
   return _mm256_or_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
 }
 inline Part part_where_negative(Part condition, Part a, Part b) { return _mm256_blendv_ps(b, a, condition); }
-inline Part part_one_where_positive(Part a) {
-  return _mm256_and_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ), _mm256_set1_ps(1.0f));
+inline Part part_count_positive(Part count, Part a) {
+  return count + _mm256_and_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ), _mm256_set1_ps(1.0f));
 }
 inline Part part_times_where_negative(Part a, Part factor) {
   return _mm256_blendv_ps(a, a * factor, _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_LT_OQ));
@@ -159,7 +159,7 @@ inline Part part_with_sign(Part magnitude, Part sign) {
   return bits_as<Part>(bits_as<BitPart>(magnitude) | (bits_as<BitPart>(sign) & 0x80000000u));
 }
 inline Part part_where_negative(Part condition, Part a, Part b) { return condition < part_set(0.0f) ? a : b; }
-inline Part part_one_where_positive(Part a) { return a > part_set(0.0f) ? part_set(1.0f) : part_set(0.0f); }
+inline Part part_count_positive(Part count, Part a) { return a > part_set(0.0f) ? count + part_set(1.0f) : count; }
 inline Part part_times_where_negative(Part a, Part factor) { return a < part_set(0.0f) ? a * factor : a; }
 inline Part part_from_int(const int32_t* p) {
   IntPart v;
@@ -263,6 +263,7 @@ DAQ_LANES_BINARY(lanes_min, part_min(a, b))  // b where either is NaN
 DAQ_LANES_BINARY(lanes_max, part_max(a, b))  // b where either is NaN
 // x where it is not negative, else x * y.
 DAQ_LANES_BINARY(lanes_times_where_negative, part_times_where_negative(a, b))
+DAQ_LANES_BINARY(lanes_count_positive, part_count_positive(a, b))  // x, plus 1 where y is positive
 DAQ_LANES_BINARY(lanes_with_sign, part_with_sign(a, b))  // the magnitude x, which is not negative, with the sign of y
 #undef DAQ_LANES_BINARY
 
@@ -312,12 +313,6 @@ inline Lanes lanes_exp(const Lanes& x) {
   Lanes power;
   DAQ_EACH_PART power.part[i] = part_power_of_two(whole.part[i]);
   return series * power;
-}
-
-inline Lanes lanes_one_where_positive(const Lanes& a) {
-  Lanes r;
-  DAQ_EACH_PART r.part[i] = part_one_where_positive(a.part[i]);
-  return r;
 }
 
 #undef DAQ_EACH_PART

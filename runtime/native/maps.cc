@@ -6,6 +6,8 @@
 namespace daq {
 namespace {
 
+constexpr int kMapChunk = 48;  // pixels of a row that are finished together
+
 // Per-channel arrays of an epilogue, padded to whole blocks.
 struct ChannelArrays {
   ChannelArrays(int64_t channels, const float* slope_values)
@@ -42,13 +44,13 @@ void to_native(const Kernels& kernels, const MapSize& size, const float* planar,
   const Epilogue epilogue = arrays.epilogue(Activation::none, Operand::none, false);
   const int64_t padded = size.padded(), plane = size.height * size.width;
   run_bands(size, statistics, parallel, [&](int64_t first, int64_t last, BandStatistics* gathered) {
-    float values[kLargestChunk * kBlock] = {};
+    float values[kMapChunk * kBlock] = {};
     for (int64_t row = first; row < last; ++row) {
       if (gathered != nullptr) gathered->begin_row();
       for (int64_t channel = 0; channel < padded; channel += kBlock) {
         const int64_t valid = std::min<int64_t>(kBlock, size.channels - channel);
-        for (int64_t x = 0; x < size.width; x += kLargestChunk) {
-          const int64_t pixels = std::min<int64_t>(kLargestChunk, size.width - x);
+        for (int64_t x = 0; x < size.width; x += kMapChunk) {
+          const int64_t pixels = std::min<int64_t>(kMapChunk, size.width - x);
           if (valid < kBlock) std::memset(values, 0, sizeof(values));
           for (int64_t lane = 0; lane < valid; ++lane) {
             const float* source = planar + (channel + lane) * plane + row * size.width + x;
@@ -76,13 +78,13 @@ void to_planar(const Kernels& kernels, const MapSize& size, const uint16_t* nati
   const ChannelArrays arrays(size.channels, nullptr);
   const Epilogue epilogue = arrays.epilogue(Activation::none, Operand::add, true);
   run_bands(size, nullptr, parallel, [&](int64_t first, int64_t last, BandStatistics*) {
-    const float zeros[kLargestChunk * kBlock] = {};
-    float values[kLargestChunk * kBlock];
+    const float zeros[kMapChunk * kBlock] = {};
+    float values[kMapChunk * kBlock];
     for (int64_t row = first; row < last; ++row) {
       for (int64_t channel = 0; channel < padded; channel += kBlock) {
         const int64_t valid = std::min<int64_t>(kBlock, size.channels - channel);
-        for (int64_t x = 0; x < size.width; x += kLargestChunk) {
-          const int64_t pixels = std::min<int64_t>(kLargestChunk, size.width - x);
+        for (int64_t x = 0; x < size.width; x += kMapChunk) {
+          const int64_t pixels = std::min<int64_t>(kMapChunk, size.width - x);
           Finish finish = {};  // zero plus the map
           finish.pixels = pixels;
           finish.accumulator_stride = kBlock;
@@ -136,15 +138,15 @@ void elementwise(const Kernels& kernels, const MapSize& size, const ElementwiseP
   const Epilogue load = arrays.epilogue(Activation::none, Operand::add, true);
   const Epilogue epilogue = arrays.epilogue(parameters.activation, parameters.operand, parameters.operand_first);
   run_bands(size, statistics, parallel, [&](int64_t first, int64_t last, BandStatistics* gathered) {
-    const float zeros[kLargestChunk * kBlock] = {};
-    float values[kLargestChunk * kBlock];
+    const float zeros[kMapChunk * kBlock] = {};
+    float values[kMapChunk * kBlock];
     for (int64_t row = first; row < last; ++row) {
       if (gathered != nullptr) gathered->begin_row();
       for (int64_t channel = 0; channel < padded; channel += kBlock) {
-        for (int64_t x = 0; x < size.width; x += kLargestChunk) {
+        for (int64_t x = 0; x < size.width; x += kMapChunk) {
           const int64_t offset = (row * size.width + x) * padded + channel;
           Finish finish = {};
-          finish.pixels = std::min<int64_t>(kLargestChunk, size.width - x);
+          finish.pixels = std::min<int64_t>(kMapChunk, size.width - x);
           finish.accumulator_stride = kBlock;
           finish.bias = arrays.zeros.data();
           finish.operand = input + offset;
@@ -206,7 +208,7 @@ void FloatConvolution::run_rows(int64_t height, int64_t width, const float* plan
   const int64_t row_size = std::max(pad + width, reach);
   const int64_t tap_count = inputs_ * kernel_[0] * kernel_[1];
   band.rows.assign(static_cast<size_t>(inputs_ * kernel_[0] * row_size), 0.0f);
-  band.sums.resize(static_cast<size_t>(kLargestChunk * padded));
+  band.sums.resize(static_cast<size_t>(kMapChunk * padded));
   band.taps.clear();
   for (int64_t line = 0; line < inputs_ * kernel_[0]; ++line) {
     for (int64_t kx = 0; kx < kernel_[1]; ++kx) {
@@ -226,8 +228,8 @@ void FloatConvolution::run_rows(int64_t height, int64_t width, const float* plan
       }
     }
     if (statistics != nullptr) statistics->begin_row();
-    for (int64_t x = 0; x < size.width; x += kLargestChunk) {
-      const int pixels = static_cast<int>(std::min<int64_t>(kLargestChunk, size.width - x));
+    for (int64_t x = 0; x < size.width; x += kMapChunk) {
+      const int pixels = static_cast<int>(std::min<int64_t>(kMapChunk, size.width - x));
       kernels_.accumulate_float(band.taps.data(), static_cast<int>(tap_count), parameters_.strides[1], weights_.data(),
                                 static_cast<int>(blocks), x, pixels, band.sums.data());
       for (int64_t block = 0; block < blocks; ++block) {

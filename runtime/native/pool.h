@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -27,9 +28,17 @@ class Pool {
   };
 
   Loan take() {
+    return take([](const T&) { return false; });
+  }
+
+  // One of those that are preferred, where there is such a one.
+  template <class Preferred>
+  Loan take(const Preferred& preferred) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (!free_.empty()) {
+        const auto found = std::find_if(free_.begin(), free_.end(), [&](const auto& item) { return preferred(*item); });
+        if (found != free_.end()) std::swap(*found, free_.back());
         std::unique_ptr<T> item = std::move(free_.back());
         free_.pop_back();
         return Loan(*this, std::move(item));

@@ -12,6 +12,10 @@ namespace {
 
 constexpr int64_t kTileSteps = 16;  // 64 bytes of codes
 constexpr int kTilePixels = 16;
+constexpr int kRunPixels = 2 * kTilePixels;
+// Weights of two blocks fill most of the first cache beside all else that passes through it: several runs of pixels use them
+// before anything else does.
+constexpr int kChunk = 3 * kRunPixels;
 
 CodeFormat format(int, bool exact, int64_t) { return exact ? CodeFormat::two_planes : CodeFormat::bytes; }
 
@@ -84,7 +88,10 @@ void two_runs(const Accumulation& a, int64_t x, int pixels, int first_block, boo
 void accumulate(const Accumulation& a, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
   for (int block = 0; block < count; block += 2) {
-    two_runs(a, x, pixels, first_block + block, block + 1 < count, sums + block * kBlock, stride);
+    for (int p = 0; p < pixels; p += kRunPixels) {
+      const int run_pixels = static_cast<int>(smaller(kRunPixels, pixels - p));
+      two_runs(a, x + p, run_pixels, first_block + block, block + 1 < count, sums + p * stride + block * kBlock, stride);
+    }
   }
 }
 
@@ -96,7 +103,7 @@ void leave() {
 }  // namespace
 
 extern const Kernels kAmxKernels = {
-    Isa::amx, 32, 2, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
+    Isa::amx, kChunk, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair, largest_product,
     fold, pack, accumulate, leave, kFinishedTogether, finish, finish_float, accumulate_float, planar_statistics,
 };
 

@@ -117,7 +117,7 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
     fetch_ahead(x);
     DAQ_EACH_BLOCK {
       const Lanes value = stored_at(x, b), distance = value - pivot.block[b];
-      if (asks.positives) positives.block[b] = positives.block[b] + lanes_one_where_positive(value);
+      if (asks.positives) positives.block[b] = lanes_count_positive(positives.block[b], value);
       total.block[b] = total.block[b] + distance;
       squares.block[b] = lanes_fma(distance, distance, squares.block[b]);
       minimum.block[b] = lanes_min(value, minimum.block[b]);
@@ -224,7 +224,7 @@ void planar_statistics(const float* values, int64_t count, float pivot, float* r
   for (; i + kLanes <= count; i += kLanes) {
     const Lanes value = lanes_load(values + i);
     const Lanes distance = value - centre;
-    positives = positives + lanes_one_where_positive(value);
+    positives = lanes_count_positive(positives, value);
     total = total + distance;
     squares = lanes_fma(distance, distance, squares);
     minimum = lanes_min(value, minimum);

@@ -63,8 +63,24 @@ inline __m512i packed_bytes(const __m512i (&whole)[4]) {
   return _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
 }
 
-// Of 16 channels: how often codes are doubled.
-inline __m512i doublings_of(const float* shift) { return _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(shift))); }
+// Bytes of 64 channels are shifted by doubling.
+class Doublings {
+ public:
+  explicit Doublings(const float* shift) {
+    __m512i exponents[4];
+    for (int b = 0; b < 4; ++b) exponents[b] = _mm512_cvtps_epi32(_mm512_getexp_ps(part_load(shift + b * kLanes)));
+    const __m512i times = packed_bytes(exponents);
+    while ((doubled_[count_] = _mm512_cmpgt_epu8_mask(times, _mm512_set1_epi8(static_cast<char>(count_)))) != 0) ++count_;
+  }
+  __m512i of(__m512i code) const {
+    for (int i = 0; i < count_; ++i) code = _mm512_mask_add_epi8(code, doubled_[i], code, code);
+    return code;
+  }
+
+ private:
+  __mmask64 doubled_[8];
+  int count_ = 0;
+};
 #endif
 
 // A pixel of 64 channels fills two lines of a cache.
@@ -87,31 +103,22 @@ struct LevelTable {
 };
 constexpr LevelTable kLevelTable;
 
-inline bool has_even_levels(const Quantizer& quantizer) {
-  for (int64_t c = 0; c < quantizer.channels; ++c) {
-    if (quantizer.origin[c] < 0.0f) return true;
-  }
-  return false;
-}
-
 // Companded codes of 49 to 64 channels, none of which has even levels: they are looked up in half units above the lowest.
+// kNear: none is 128 half units or more from its origin.
+template <bool kNear>
 void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t count, uint8_t* codes,
                              int64_t code_stride) {
   __m512 lo[4], inverse_half_unit[4], highest[4];
-  __m512i origins[4], shifts[4];
+  __m512i origins[4];
   for (int b = 0; b < 4; ++b) {
     lo[b] = part_load(quantizer.lo + b * kLanes);
     inverse_half_unit[b] = part_load(quantizer.inverse_step + b * kLanes) * part_set(2.0f);
     highest[b] = part_load(quantizer.highest + b * kLanes) * part_set(2.0f);
     origins[b] = _mm512_cvtps_epi32(part_load(quantizer.origin + b * kLanes));
-    shifts[b] = doublings_of(quantizer.shift + b * kLanes);
   }
-  const __m512i origin = packed_bytes(origins), shift = packed_bytes(shifts), above = _mm512_add_epi8(origin, origin);
+  const Doublings doublings(quantizer.shift);
+  const __m512i origin = packed_bytes(origins), above = _mm512_add_epi8(origin, origin);
   const __m512i below = _mm512_subs_epu8(above, _mm512_set1_epi8(1));
-  // Bytes are shifted by doubling.
-  __mmask64 doubled[8];
-  int doublings = 0;
-  while ((doubled[doublings] = _mm512_cmpgt_epu8_mask(shift, _mm512_set1_epi8(static_cast<char>(doublings)))) != 0) ++doublings;
   __m512i table[4];
   for (int i = 0; i < 4; ++i) table[i] = _mm512_load_si512(kLevelTable.distance + 64 * i);
   for (int64_t x = 0; x < count; ++x) {
@@ -124,13 +131,14 @@ void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels,
     }
     const __m512i position = packed_bytes(whole);
     const __m512i magnitude = _mm512_or_si512(_mm512_subs_epu8(position, above), _mm512_subs_epu8(below, position));
-    const __m512i distance = _mm512_mask_blend_epi8(_mm512_movepi8_mask(magnitude),
-                                                    _mm512_permutex2var_epi8(table[0], magnitude, table[1]),
-                                                    _mm512_permutex2var_epi8(table[2], magnitude, table[3]));
-    __m512i code = _mm512_mask_sub_epi8(_mm512_add_epi8(origin, distance), _mm512_cmplt_epu8_mask(position, above),
+    __m512i distance = _mm512_permutex2var_epi8(table[0], magnitude, table[1]);
+    if constexpr (!kNear) {
+      distance = _mm512_mask_mov_epi8(distance, _mm512_movepi8_mask(magnitude),
+                                      _mm512_permutex2var_epi8(table[2], magnitude, table[3]));
+    }
+    const __m512i code = _mm512_mask_sub_epi8(_mm512_add_epi8(origin, distance), _mm512_cmplt_epu8_mask(position, above),
                                         origin, distance);
-    for (int i = 0; i < doublings; ++i) code = _mm512_mask_add_epi8(code, doubled[i], code, code);
-    _mm512_storeu_si512(codes + x * code_stride, code);
+    _mm512_storeu_si512(codes + x * code_stride, doublings.of(code));
   }
 }
 #endif
@@ -142,24 +150,24 @@ void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, in
                           int64_t code_stride) {
   __m512 lo[4], inverse_step[4], highest[4];
   Lanes origin[4];
-  __m512i shift[4];
   for (int b = 0; b < 4; ++b) {
     lo[b] = part_load(quantizer.lo + b * kLanes);
     inverse_step[b] = part_load(quantizer.inverse_step + b * kLanes);
     highest[b] = part_load(quantizer.highest + b * kLanes);
     origin[b] = lanes_load((kCompanded ? quantizer.origin : quantizer.lo) + b * kLanes);
-    shift[b] = doublings_of(quantizer.shift + b * kLanes);
   }
+  const Doublings doublings(quantizer.shift);
   for (int64_t x = 0; x < count; ++x) {
     fetch_pixel(pixels + (x + kFetchedAhead) * stride);
     __m512i code[4];
     for (int b = 0; b < 4; ++b) {
       const __m512 position = (part_load_half(pixels + x * stride + b * kLanes) - lo[b]) * inverse_step[b];
-      __m512 held = part_min(part_max(position, part_set(0.0f)), highest[b]);  // NaN becomes 0
-      if constexpr (kCompanded) held = nearest_level({{held}}, origin[b]).part[0];
-      code[b] = _mm512_sllv_epi32(_mm512_cvtps_epi32(held), shift[b]);
+      // NaN stays, and becomes the least integer; what is negative is packed as 0.
+      __m512 held = part_min(highest[b], position);
+      if constexpr (kCompanded) held = nearest_level({{part_max(held, part_set(0.0f))}}, origin[b]).part[0];
+      code[b] = _mm512_cvtps_epi32(held);
     }
-    _mm512_storeu_si512(codes + x * code_stride, packed_bytes(code));
+    _mm512_storeu_si512(codes + x * code_stride, doublings.of(packed_bytes(code)));
   }
 }
 #endif
@@ -193,8 +201,9 @@ void quantize_levels(const Quantizer& quantizer, const uint16_t* pixels, int64_t
     const bool four_blocks = quantizer.channels > 3 * kLanes && quantizer.channels <= 4 * kLanes;
     if (quantizer.begins_pixel && four_blocks && readable >= 4 * kLanes) {
 #if defined(__AVX512VBMI__)
-      if (kCompanded && !has_even_levels(quantizer)) {
-        return quantize_four_companded(quantizer, pixels, stride, count, codes, code_stride);
+      if constexpr (kCompanded) {
+        const auto companded = quantizer.furthest < 64.0f ? quantize_four_companded<true> : quantize_four_companded<false>;
+        if (quantizer.furthest < INFINITY) return companded(quantizer, pixels, stride, count, codes, code_stride);
       }
 #endif
       return quantize_four_blocks<kCompanded>(quantizer, pixels, stride, count, codes, code_stride);

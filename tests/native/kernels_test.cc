@@ -16,8 +16,8 @@ namespace {
 
 bool can_run(daq::Isa isa) {
 #if defined(DAQ_EMULATE_TILES)
-  // Tiles are emulated; the rest of that tier is AVX-512 with VBMI.
-  if (isa == daq::Isa::amx) return daq::isa_available(daq::Isa::avx512_vnni) && __builtin_cpu_supports("avx512vbmi");
+  // Tiles are emulated; the rest of that tier is AVX-512, with VBMI where this processor has it.
+  if (isa == daq::Isa::amx) return daq::isa_available(daq::Isa::avx512_vnni);
 #endif
   return daq::isa_available(isa);
 }
