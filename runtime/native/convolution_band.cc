@@ -177,16 +177,13 @@ void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilog
 // Where the operand and the output of the pixels from x on lie, of a block.
 void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band,
                              Finish& finish) const {
-  finish.operand = nullptr;
-  if (run.operand != nullptr) {
-    finish.operand = run.operand + (row * band.width + x) * padded_outputs_ + block * kBlock;
-    finish.operand_stride = padded_outputs_;
-  }
+  finish.operand = run.operand == nullptr ? nullptr : run.operand + (row * band.width + x) * padded_outputs_ + block * kBlock;
+  finish.operand_stride = padded_outputs_;
   finish.float_output = parameters_.planar ? band.values : nullptr;
   finish.half_output = nullptr;
   finish.output_stride = kBlock;
   if (parameters_.planar) return;
-  // Divisions of 64 bits are slow, and there is one run of pixels after the other.
+  // Divided as int: with 64 bits it would take longer than all else here.
   const int size = static_cast<int>(parameters_.blocksize), pixel_blocks = static_cast<int>(padded_channels_) / kBlock;
   const int subpixel = block / pixel_blocks, dy = subpixel / size, dx = subpixel % size;
   finish.output_stride = size * padded_channels_;

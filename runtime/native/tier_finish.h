@@ -180,6 +180,8 @@ void finish(const Epilogue& epilogue, const Finish& run) {
   finish_blocks<kFinishedTogether>(epilogue, run);
 }
 
+#undef DAQ_EACH_BLOCK
+
 void finish_float(const Epilogue& epilogue, const Finish& run, const float* sums) {
   const int64_t stride = run.accumulator_stride;
   finish_values<1>(epilogue, run, asked_of(epilogue, run),
