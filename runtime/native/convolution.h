@@ -78,7 +78,7 @@ class Convolution {
   void fold_block(Folded& folded, int64_t block, Band& band) const;
   void run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
                 BandStatistics* statistics) const;
-  void pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const;
+  void pack_side_by_side(Folded& folded, Band& band) const;
   void sum_side_by_side(const Folded& folded, int64_t width, Band& band) const;
   void add_taps(const Chunk& chunk, Band& band) const;
   void quantize_pixels(const ConvolutionRun& run, const Folded& folded, int64_t row, int64_t x, int64_t count,
@@ -93,6 +93,8 @@ class Convolution {
   NewRow hold_rows(const ConvolutionRun& run, const Folded& folded, int64_t row, Band& band) const;
   void finish_chunk(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, bool sets_pivot, const Band& band,
                     BandStatistics* statistics) const;
+  // Of the native output. Divided as int: with 64 bits that would take longer than all else that is done with the result.
+  int pixel_blocks() const { return static_cast<int>(padded_channels_) / kBlock; }
   void aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band, Finish& finish) const;
   void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const Band& band) const;
 

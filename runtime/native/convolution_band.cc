@@ -144,7 +144,7 @@ void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilog
   const int64_t stop = chunk.x + chunk.pixels;
   const int64_t edges[4] = {chunk.x, std::clamp(band.left, chunk.x, stop), std::clamp(band.right, chunk.x, stop), stop};
   // Blocks that are finished together lie side by side in the output: of one sub-pixel, and of half precision.
-  const int pixel_blocks = static_cast<int>(padded_channels_) / kBlock;
+  const int pixel_blocks = this->pixel_blocks();
   for (int position = 0, together = 1; position < chunk.blocks; position += together) {
     const int block = chunk.first_block + position;
     const bool fit = !parameters_.planar && position + kernels_.finished_together <= chunk.blocks &&
@@ -183,8 +183,7 @@ void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, 
   finish.half_output = nullptr;
   finish.output_stride = kBlock;
   if (parameters_.planar) return;
-  // Divided as int: with 64 bits it would take longer than all else here.
-  const int size = static_cast<int>(parameters_.blocksize), pixel_blocks = static_cast<int>(padded_channels_) / kBlock;
+  const int size = static_cast<int>(parameters_.blocksize), pixel_blocks = this->pixel_blocks();
   const int subpixel = block / pixel_blocks, dy = subpixel / size, dx = subpixel % size;
   finish.output_stride = size * padded_channels_;
   finish.half_output = run.half_output + ((row * size + dy) * band.width * size + x * size + dx) * padded_channels_ +

@@ -114,15 +114,16 @@ void Convolution::fold_block(Folded& folded, int64_t block, Band& band) const {
       folded.offsets[static_cast<size_t>(tap * padded_outputs_ + output)] = offset;
     }
   }
-  if (side_blocks_ > 0) return pack_side_by_side(folded, scratch);
+  if (side_blocks_ > 0) return pack_side_by_side(folded, band);
   kernels_.pack(scratch.data(), static_cast<int>(segments_), paired ? padded_inputs_ : elements_, steps_, format_,
                 folded.packed + block * folded.block_bytes);
 }
 
 // The taps of a kernel row as output channels of their own: channel kx * outputs + o.
-void Convolution::pack_side_by_side(Folded& folded, const std::vector<int16_t>& scratch) const {
-  std::vector<int16_t> side(static_cast<size_t>(kBlock * segments_ * padded_inputs_));
-  std::vector<uint8_t> packed(static_cast<size_t>(folded.block_bytes));
+void Convolution::pack_side_by_side(Folded& folded, Band& band) const {
+  std::vector<int16_t>& side = band.side_weights;
+  side.resize(static_cast<size_t>(kBlock * segments_ * padded_inputs_));
+  band.side_packed.resize(static_cast<size_t>(folded.block_bytes));
   // The high planes of all blocks go before the low ones, so that the sums of all taps of a pixel and a plane lie side by side.
   const int64_t planes = format_ == CodeFormat::two_planes ? 2 : 1, plane_bytes = folded.block_bytes / planes;
   for (int64_t block = 0; block < side_blocks_; ++block) {
@@ -131,13 +132,13 @@ void Convolution::pack_side_by_side(Folded& folded, const std::vector<int16_t>& 
       const int64_t kx = (block * kBlock + lane) / outputs_, output = (block * kBlock + lane) % outputs_;
       if (kx >= kernel_[1]) break;
       for (int64_t segment = 0; segment < segments_; ++segment) {
-        std::copy_n(scratch.begin() + (output * segments_ + segment) * elements_ + kx * padded_inputs_, padded_inputs_,
+        std::copy_n(band.fold_scratch.begin() + (output * segments_ + segment) * elements_ + kx * padded_inputs_, padded_inputs_,
                     side.begin() + (lane * segments_ + segment) * padded_inputs_);
       }
     }
-    kernels_.pack(side.data(), static_cast<int>(segments_), padded_inputs_, steps_, format_, packed.data());
+    kernels_.pack(side.data(), static_cast<int>(segments_), padded_inputs_, steps_, format_, band.side_packed.data());
     for (int64_t plane = 0; plane < planes; ++plane) {
-      std::copy_n(packed.begin() + plane * plane_bytes, plane_bytes,
+      std::copy_n(band.side_packed.begin() + plane * plane_bytes, plane_bytes,
                   folded.packed + (plane * side_blocks_ + block) * plane_bytes);
     }
   }

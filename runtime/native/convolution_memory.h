@@ -51,7 +51,8 @@ struct Convolution::Band {
   std::vector<const uint8_t*> segments;
   std::vector<float> row_offsets;  // (kernel width, padded outputs)
   std::vector<float> bias;         // (1 + border pixels, padded outputs): the first inside, the others from left to right
-  std::vector<int16_t> fold_scratch;
+  std::vector<int16_t> fold_scratch, side_weights;
+  std::vector<uint8_t> side_packed;   // a block of these
   std::vector<uint16_t> pixels;       // (kFeedbackPixels, channels) that are quantized with error feedback
   std::vector<float> errors;          // of these
   std::vector<uint8_t> codes;         // of these

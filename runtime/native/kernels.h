@@ -176,6 +176,7 @@ struct Kernels {
   // Called when a thread has done with `accumulate` for a while.
   void (*leave)();
 
+  // Sums made values; of several blocks at once where they follow one another, also in the output.
   int finished_together;
   void (*finish)(const Epilogue&, const Finish&);
 

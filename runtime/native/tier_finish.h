@@ -13,6 +13,22 @@ constexpr int kFinishedTogether = kParts == 1 ? 2 : 1;
 
 #define DAQ_EACH_BLOCK for (int b = 0; b < kBlocks; ++b)
 
+// Of so many blocks of a pixel.
+template <int kBlocks>
+struct Blocks {
+  Lanes block[kBlocks];
+};
+template <int kBlocks>
+inline Blocks<kBlocks> load_blocks(const float* values) {
+  Blocks<kBlocks> blocks;
+  DAQ_EACH_BLOCK blocks.block[b] = lanes_load(values + b * kBlock);
+  return blocks;
+}
+template <int kBlocks>
+inline void store_blocks(float* target, const Blocks<kBlocks>& blocks) {
+  DAQ_EACH_BLOCK lanes_store(target + b * kBlock, blocks.block[b]);
+}
+
 inline Lanes combine(const Lanes& value, const Lanes& other, Operand operand) {
   return operand == Operand::add ? value + other : value * other;
 }
@@ -54,21 +70,9 @@ Asked asked_of(const Epilogue& epilogue, const Finish& run) {
 // The sums of some blocks and a run of pixels become values: scale, bias, activation, operand, statistics, store.
 template <int kBlocks, class Asks, class Value>
 inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks asks, Value value_of) {
-  struct Values {
-    Lanes block[kBlocks];
-  };
-  const auto each = [](auto&& of_block) {
-    Values values;
-    DAQ_EACH_BLOCK values.block[b] = of_block(b);
-    return values;
-  };
-  const auto load = [&](const float* values) {
-    return each([=](int b) { return lanes_load(values + run.channel + b * kBlock); });
-  };
-  const auto store = [&](float* target, const Values& values) {
-    DAQ_EACH_BLOCK lanes_store(target + run.channel + b * kBlock, values.block[b]);
-  };
-  const Values slope = load(epilogue.slope), valid = load(epilogue.valid);
+  const auto load = [&](const float* values) { return load_blocks<kBlocks>(values + run.channel); };
+  const auto store = [&](float* target, const Blocks<kBlocks>& values) { store_blocks(target + run.channel, values); };
+  const Blocks<kBlocks> slope = load(epilogue.slope), valid = load(epilogue.valid);
   // Not read again for each pixel, as if stores could change them.
   const int64_t pixels = run.pixels;
   const int64_t bias_stride = run.bias_stride, operand_stride = run.operand_stride, output_stride = run.output_stride;
@@ -108,11 +112,13 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
     return;
   }
   const RowStatistics& statistics = *run.statistics;
-  if (run.sets_pivot) store(statistics.pivot, each([&](int b) { return stored_at(0, b); }));
-  const Values pivot = load(statistics.pivot);
-  Values positives = asks.positives ? load(statistics.positives) : pivot;
-  Values total = load(statistics.total), squares = load(statistics.total_squares);
-  Values minimum = load(statistics.minimum), maximum = load(statistics.maximum);
+  if (run.sets_pivot) {
+    DAQ_EACH_BLOCK lanes_store(statistics.pivot + run.channel + b * kBlock, stored_at(0, b));
+  }
+  const Blocks<kBlocks> pivot = load(statistics.pivot);
+  Blocks<kBlocks> positives = asks.positives ? load(statistics.positives) : pivot;
+  Blocks<kBlocks> total = load(statistics.total), squares = load(statistics.total_squares);
+  Blocks<kBlocks> minimum = load(statistics.minimum), maximum = load(statistics.maximum);
   for (int64_t x = 0; x < pixels; ++x) {
     fetch_ahead(x);
     DAQ_EACH_BLOCK {
@@ -144,10 +150,7 @@ inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value valu
 
 template <int kBlocks>
 void finish_blocks(const Epilogue& epilogue, const Finish& run) {
-  struct {
-    Lanes block[kBlocks];
-  } scale;
-  DAQ_EACH_BLOCK scale.block[b] = lanes_load(epilogue.scale + run.channel + b * kBlock);
+  const Blocks<kBlocks> scale = load_blocks<kBlocks>(epilogue.scale + run.channel);
   const int32_t* sums = run.accumulators;
   const int64_t stride = run.accumulator_stride;
   const Asked asked = asked_of(epilogue, run);

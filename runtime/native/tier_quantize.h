@@ -81,13 +81,13 @@ class Doublings {
   __mmask64 doubled_[8];
   int count_ = 0;
 };
-#endif
 
 // A pixel of 64 channels fills two lines of a cache.
 inline void fetch_pixel(const uint16_t* pixel) {
   __builtin_prefetch(pixel);
   __builtin_prefetch(pixel + 32);
 }
+#endif
 
 #if defined(__AVX512VBMI__)
 // The distance from the origin to the level nearest to m half units from it: levels k and k + 1 are parted by (k^2 + 6 k + 3) / 2.
@@ -137,7 +137,7 @@ void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels,
                                       _mm512_permutex2var_epi8(table[2], magnitude, table[3]));
     }
     const __m512i code = _mm512_mask_sub_epi8(_mm512_add_epi8(origin, distance), _mm512_cmplt_epu8_mask(position, above),
-                                        origin, distance);
+                                              origin, distance);
     _mm512_storeu_si512(codes + x * code_stride, doublings.of(code));
   }
 }

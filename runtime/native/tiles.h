@@ -36,7 +36,7 @@ struct EmulatedTiles {
     }
   }
   // It is not what is tested, and it is most of the work.
-  __attribute__((optimize("O3"), no_sanitize("address", "undefined"))) void dot(int sums, int codes, int weights) {
+  __attribute__((no_sanitize("address", "undefined"))) void dot(int sums, int codes, int weights) {
     for (int m = 0; m < configuration.rows[sums]; ++m) {
       for (int n = 0; n < 16; ++n) {
         int32_t sum;

@@ -42,7 +42,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_command_writes_a_file_of_standard_operators(tmp_path, model, photos):
+def test_the_command_writes_a_file_of_standard_operators(tmp_path, model, photos, levels):
     output = tmp_path / "static.onnx"
     arguments = ["freeze", str(model), "--images", str(photos), "-o", str(output), "--threads", "1"]
     result = CliRunner().invoke(build_app(), arguments)
@@ -54,9 +54,12 @@ def test_the_command_writes_a_file_of_standard_operators(tmp_path, model, photos
     assert not frozen.functions
     assert {node.op_type for node in frozen.graph.node}.isdisjoint({"ReduceMean", "ReduceMax"})
     assert all(block.is_frozen for block in find_blocks(ir.from_proto(frozen)))
-    image = picture(20, 24)
+    image = picture(20, 25)  # with even levels none of its codes is at a tie
     found, expected = run(frozen, image), Session(output, threads=1, native=False).run(image)
-    assert np.median(np.abs(found - expected)) < 1e-2  # a code at a tie may fall to the other side
+    if levels == "even":
+        np.testing.assert_allclose(found, expected, atol=1e-2)
+    else:
+        assert np.median(np.abs(found - expected)) < 1e-2  # a code at a tie may fall to the other side
 
 
 def test_ranges_of_one_picture_are_those_it_has(model, photos):
