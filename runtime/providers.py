@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -123,28 +125,43 @@ def _open_recorded(
         return _create(model, options, providers), None
     session = _create(model, options, providers)
     on_cpu = [(operator, name) for where, operator, name in assigned_nodes(session) if where == "cpu"]
-    sizes = _nodes_of_sizes(model) if on_cpu and providers != ["cpu"] else frozenset()
-    return session, tuple(f"{operator} {name}".rstrip() for operator, name in on_cpu if name not in sizes)
+    sizes = _nodes_of_sizes(model) if on_cpu and providers != ["cpu"] else None
+    return session, tuple(
+        f"{operator} {name}".rstrip() for operator, name in on_cpu if sizes is None or not sizes.fullmatch(name)
+    )
 
 
-def _nodes_of_sizes(model: bytes) -> frozenset[str]:
-    """Return the names of nodes that compute with sizes of tensors alone, a few integers.
+def _nodes_of_sizes(model: bytes) -> re.Pattern[str]:
+    """Return what matches the names of nodes that compute with sizes of tensors alone, a few integers.
 
-    ONNX Runtime leaves them on the CPU on purpose, since that is where shapes are known.
+    ONNX Runtime leaves them on the CPU on purpose, since that is where shapes are known. It names the nodes of a function
+    after it, and counts its calls but for the first.
     """
-    graph = onnx.load_from_string(model).graph
-    constants = {initializer.name for initializer in graph.initializer} | {""}
-    sizes: set[str] = set()
-    names = set()
-    for node in graph.node:
+    loaded = onnx.load_from_string(model)
+    graph = loaded.graph
+    names = [
+        re.escape(name)
+        for name in _computing_sizes(graph.node, {initializer.name for initializer in graph.initializer})
+    ]
+    for function in loaded.functions:
+        inner = "|".join(re.escape(name) for name in _computing_sizes(function.node, set()))
+        if inner:
+            names.append(rf"_inlfunc_{re.escape(function.name)}(?:_token_\d+)?_(?:{inner})")
+    return re.compile("|".join(names) or r"(?!)")
+
+
+def _computing_sizes(nodes: Iterable[onnx.NodeProto], constants: set[str]) -> list[str]:
+    known, sizes, names = constants | {""}, set[str](), []
+    for node in nodes:
         if node.op_type == "Constant":
-            constants.update(node.output)
+            known.update(node.output)
         elif node.op_type in ("Shape", "Size") or (
-            not sizes.isdisjoint(node.input) and (sizes | constants).issuperset(node.input)
+            not sizes.isdisjoint(node.input) and (sizes | known).issuperset(node.input)
         ):
             sizes.update(node.output)
-            names.add(node.name)
-    return frozenset(names - {""})
+            if node.name:
+                names.append(node.name)
+    return names
 
 
 def _create(model: bytes, options: onnxruntime.SessionOptions, providers: list[str]) -> onnxruntime.InferenceSession:

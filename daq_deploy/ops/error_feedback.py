@@ -95,7 +95,7 @@ def _runs(groups: int, rounding: str) -> str:
     runs = Reshape (whole_runs, runs_of_pixels)
     pixels = Transpose <perm = [3, 0, 1, 2]> (runs)
     pixels_in_order = Gather <axis = 2> (pixels, channels)
-    shape_of_pixels = Shape <start = 1> (pixels)
+    shape_of_pixels = Shape <end = 3> (runs)
     no_errors = ConstantOfShape (shape_of_pixels)
     last_errors, moved_in_order = Scan <num_scan_inputs = 1, body = pixel ({pixel})
     {{

@@ -137,6 +137,37 @@ def test_computing_sizes_on_the_cpu_is_no_fallback(pretend):
         Session(model, "cuda")
 
 
+@needs_assignment
+def test_computing_sizes_in_a_function_is_no_fallback_either(pretend):
+    """As in error feedback, which pads rows to whole runs of pixels. The function is called twice: names then differ."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 21, "local": 1]>
+        padded (float[1, 3, H, W] x) => (float[1, 3, H, Q] y) {
+            once = local.Whole(x)
+            y = local.Whole(once)
+        }
+        <opset_import: ["": 21], domain: "local">
+        Whole (x) => (y) {
+            [axis] last = Constant<value_ints = [3]>()
+            [first] zero = Constant<value_ints = [0]>()
+            [run] run = Constant<value_ints = [8]>()
+            [width] width = Shape<start = 3>(x)
+            [negative] negative = Neg(width)
+            [missing] missing = Mod(negative, run)
+            [joined] pads = Concat<axis = 0>(zero, missing)
+            [padded] y = Pad(x, pads, , last)
+        }"""
+    )
+    pretend(on_cuda=("Pad", "Shape"))
+    session = Session(model, "cuda")
+    assert [operator for where, operator, _ in session.nodes() if where == "cpu"].count("Mod") == 2
+    assert session.describe().fallback_nodes == ()
+    assert session.run(smooth_image(4, 5)).shape == (1, 3, 4, 8)
+    pretend(on_cuda=("Shape",))
+    with pytest.raises(ProviderError, match=r"2 nodes cannot run on cuda.*\(Pad .*padded, Pad .*padded\)"):
+        Session(model, "cuda")
+
+
 def test_an_older_onnxruntime_refuses_fallback_by_itself(nearest_x2, pretend, monkeypatch):
     """Without the record of assignments ONNX Runtime is told to refuse, and allowed nodes are unknown."""
     entries = {}
