@@ -9,6 +9,10 @@
 namespace daq {
 namespace {
 
+// Pixels, or groups of neighbours, whose sums stay in registers: twelve, and two of weights, one of codes, one of products.
+// Loops over them are unrolled by name: left to itself, GCC 12 keeps sums in memory.
+constexpr int kInRegisters = 6;
+constexpr int kFiltered = 4 * kInRegisters;  // pixels whose codes are filtered together
 constexpr int kLargestByteCode = 15;
 constexpr int64_t kStepsBeforeWidening = 8;
 
@@ -61,9 +65,12 @@ __attribute__((noinline)) void tile_bytes(const Accumulation& a, int64_t x, cons
     for (int64_t step = 0; step < a.steps;) {
       const int64_t stop = smaller(a.steps, step + kStepsBeforeWidening);
       __m256i narrow[kPixels][2];
+#pragma GCC unroll 8
       for (int p = 0; p < kPixels; ++p) narrow[p][0] = narrow[p][1] = _mm256_setzero_si256();
+#pragma GCC unroll 2
       for (; step < stop; ++step) {
         const __m256i first = load(weights), second = load(weights + 32);
+#pragma GCC unroll 8
         for (int p = 0; p < kPixels; ++p) {
           const __m256i code = broadcast(codes + p * a.advance);
           narrow[p][0] = _mm256_add_epi16(narrow[p][0], _mm256_maddubs_epi16(code, first));
@@ -72,6 +79,7 @@ __attribute__((noinline)) void tile_bytes(const Accumulation& a, int64_t x, cons
         weights += kStepBytes;
         codes += 4;
       }
+#pragma GCC unroll 8
       for (int p = 0; p < kPixels; ++p) {
         for (int h = 0; h < 2; ++h) {
           int32_t* sum = sums + p * stride + 8 * h;
@@ -85,11 +93,14 @@ __attribute__((noinline)) void tile_bytes(const Accumulation& a, int64_t x, cons
 template <int kPixels>
 void tile_words(const Accumulation& a, int64_t x, const uint8_t* weights, int32_t* sums, int64_t stride) {
   __m256i sum[kPixels][2];
+#pragma GCC unroll 8
   for (int p = 0; p < kPixels; ++p) sum[p][0] = sum[p][1] = _mm256_setzero_si256();
   for (int segment = 0; segment < a.segments; ++segment) {
     const uint8_t* codes = a.codes[segment] + x * a.advance;
+#pragma GCC unroll 2
     for (int64_t step = 0; step < a.steps; ++step) {
       const __m256i first = load(weights), second = load(weights + 32);
+#pragma GCC unroll 8
       for (int p = 0; p < kPixels; ++p) {
         const __m256i code = broadcast(codes + p * a.advance);
         sum[p][0] = _mm256_add_epi32(sum[p][0], _mm256_madd_epi16(code, first));
@@ -99,6 +110,7 @@ void tile_words(const Accumulation& a, int64_t x, const uint8_t* weights, int32_
       codes += 4;
     }
   }
+#pragma GCC unroll 8
   for (int p = 0; p < kPixels; ++p) {
     store(sums + p * stride, sum[p][0]);
     store(sums + p * stride + 8, sum[p][1]);
@@ -123,20 +135,30 @@ void row(const Accumulation& a, bool bytes, int64_t x, int pixels, const uint8_t
 typedef int32_t Ints __attribute__((vector_size(32)));
 typedef uint32_t Words __attribute__((vector_size(32)));
 
-// The products of four rows of factors with the weights of a block.
-inline void dot(const int16_t* factors, int64_t row, const uint8_t* weights, int64_t steps, Words (&products)[4][2]) {
-  __m256i sum[4][2];
-  for (int g = 0; g < 4; ++g) sum[g][0] = sum[g][1] = _mm256_setzero_si256();
+using Products = Words[kInRegisters][2];
+
+// The products of some rows of factors, kAdvance apart, with the weights of a block.
+template <int kRows, int64_t kAdvance>
+__attribute__((noinline)) void dot(const int16_t* factors, const uint8_t* weights, int64_t steps, Products& products) {
+  __m256i sum[kRows][2];
+#pragma GCC unroll 8
+  for (int g = 0; g < kRows; ++g) sum[g][0] = sum[g][1] = _mm256_setzero_si256();
+#pragma GCC unroll 2
   for (int64_t step = 0; step < steps; ++step) {
     const __m256i first = load(weights), second = load(weights + 32);
-    for (int g = 0; g < 4; ++g) {
-      const __m256i factor = broadcast(reinterpret_cast<const uint8_t*>(factors + g * row + 2 * step));
+#pragma GCC unroll 8
+    for (int g = 0; g < kRows; ++g) {
+      const __m256i factor = broadcast(reinterpret_cast<const uint8_t*>(factors + g * kAdvance));
       sum[g][0] = _mm256_add_epi32(sum[g][0], _mm256_madd_epi16(factor, first));
       sum[g][1] = _mm256_add_epi32(sum[g][1], _mm256_madd_epi16(factor, second));
     }
+    factors += 2;
     weights += kStepBytes;
   }
-  std::memcpy(products, sum, sizeof(sum));
+#pragma GCC unroll 8
+  for (int g = 0; g < kRows; ++g) {
+    for (int h = 0; h < 2; ++h) store(&products[g][h], sum[g][h]);
+  }
 }
 
 // A few pixels, all blocks, `Filter::kSize` neighbours at a time. What comes of groups that are not there is not used.
@@ -144,16 +166,19 @@ template <class Filter>
 void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   constexpr int kSize = Filter::kSize, kProducts = Filter::kProducts;
   const int64_t position = a.segments * a.steps / kProducts, stride = static_cast<int64_t>(count) * kBlock;
-  for_pieces<Filter>(a, x, pixels, [&](const Factors<Filter>& factors, int groups, int64_t start, int64_t length) {
+  constexpr int64_t kAdvance = Factors<Filter, kFiltered>::kRow;
+  for_pieces<Filter, kFiltered>(a, x, pixels, [&](const auto& factors, int groups, int64_t start, int64_t length) {
     for (int block = 0; block < count; ++block) {
       const uint8_t* weights = static_cast<const uint8_t*>(a.weights) +
                                ((first_block + block) * kProducts * position + start) / 2 * kStepBytes;
-      for (int g = 0; g < groups; g += 4) {
-        Words products[kProducts][4][2];
+      for (int g = 0, together; g < groups; g += together) {
+        together = groups - g > 4 ? kInRegisters : 4;
+        Products products[kProducts];
         for (int p = 0; p < kProducts; ++p) {
-          dot(factors.of[p][g], factors.kRow, weights + p * position / 2 * kStepBytes, length / 2, products[p]);
+          const auto dot_rows = together == 4 ? dot<4, kAdvance> : dot<kInRegisters, kAdvance>;
+          dot_rows(factors.of[p][g], weights + p * position / 2 * kStepBytes, length / 2, products[p]);
         }
-        for (int i = 0; i < 4 && g + i < groups; ++i) {
+        for (int i = 0; i < together && g + i < groups; ++i) {
           const int first = kSize * (g + i), valid = static_cast<int>(smaller(kSize, pixels - first));
           for (int half = 0; half < 2; ++half) {
             Words product[kProducts];
@@ -174,13 +199,13 @@ void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, i
 void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   if (is_filter(format)) {
     auto* some = format == CodeFormat::quads ? neighbours<Quads> : neighbours<Pairs>;
-    return accumulate_groups(some, a, x, pixels, first_block, count, sums);
+    return accumulate_groups<kFiltered>(some, a, x, pixels, first_block, count, sums);
   }
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
   for (int block = 0; block < count; ++block) {
     const auto* weights =
         static_cast<const uint8_t*>(a.weights) + (first_block + block) * a.segments * a.steps * kStepBytes;
-    row<4>(a, format == CodeFormat::bytes, x, pixels, weights, sums + block * kBlock, stride);
+    row<kInRegisters>(a, format == CodeFormat::bytes, x, pixels, weights, sums + block * kBlock, stride);
   }
 }
 

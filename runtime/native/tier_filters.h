@@ -116,13 +116,11 @@ inline void filter_weights(const int16_t* folded, int segments, int64_t elements
 }
 
 constexpr int64_t kGathered = 2048;  // codes that belong to the same output, laid side by side, at most
-constexpr int kTogether = 16;        // pixels that share the weights they fetch
-
 // What a few pixels' products are of: of each product and group of `Filter::kSize` outputs, the factors at all positions
-// (segment, channel), or at some of them.
-template <class Filter>
+// (segment, channel), or at some of them. The pixels share the weights they fetch.
+template <class Filter, int kPixels>
 struct Factors {
-  static constexpr int kGroups = kTogether / Filter::kSize;
+  static constexpr int kGroups = kPixels / Filter::kSize;
   static constexpr int64_t kPiece = kGathered / Filter::kProducts / 8 * 8;  // positions
   static constexpr int64_t kRow = kPiece + 32;  // not a power of two: rows must not share cache sets
   alignas(64) int16_t of[Filter::kProducts][kGroups][kRow];
@@ -144,10 +142,10 @@ struct Factors {
   }
 };
 
-// Calls `piece(factors, groups, start, length)` for all positions of a few pixels, a piece of them at a time.
-template <class Filter, class Piece>
+// Calls `piece(factors, groups, start, length)` for all positions of `pixels`, at most kPixels, a piece of them at a time.
+template <class Filter, int kPixels, class Piece>
 inline void for_pieces(const Accumulation& a, int64_t x, int pixels, Piece piece) {
-  Factors<Filter> factors;
+  Factors<Filter, kPixels> factors;
   const int64_t positions = a.segments * a.steps / Filter::kProducts;
   const int groups = (pixels + Filter::kSize - 1) / Filter::kSize;
   for (int64_t start = 0; start < positions; start += factors.kPiece) {
@@ -157,13 +155,13 @@ inline void for_pieces(const Accumulation& a, int64_t x, int pixels, Piece piece
   }
 }
 
-// Calls `group` for a few pixels at a time; it adds to their sums.
-template <class Group>
+// Calls `group` for kPixels at a time; it adds to their sums.
+template <int kPixels, class Group>
 void accumulate_groups(Group group, const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
   std::memset(sums, 0, static_cast<size_t>(pixels * stride) * sizeof(int32_t));
-  for (int p = 0; p < pixels; p += kTogether) {
-    group(a, x + p, static_cast<int>(smaller(kTogether, pixels - p)), first_block, count, sums + p * stride);
+  for (int p = 0; p < pixels; p += kPixels) {
+    group(a, x + p, static_cast<int>(smaller(kPixels, pixels - p)), first_block, count, sums + p * stride);
   }
 }
 

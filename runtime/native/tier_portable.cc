@@ -21,8 +21,9 @@ void pack_by_output(const int16_t* folded, int segments, int64_t elements, int64
   pack(folded, segments, elements, steps, format, packed);
 }
 
-constexpr int kPixels = 4;           // rows of codes, and
-constexpr int kOutputs = 2;          // output channels whose sums share what they load
+constexpr int kTogether = 16;  // pixels that share the weights they fetch
+constexpr int kPixels = 4;     // rows of codes, and
+constexpr int kOutputs = 2;    // output channels whose sums share what they load
 
 using Sums = int32_t[kPixels][kOutputs];
 
@@ -95,7 +96,7 @@ template <class Filter>
 void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   constexpr int kSize = Filter::kSize, kProducts = Filter::kProducts;
   const int64_t position = a.segments * a.steps / kProducts, stride = static_cast<int64_t>(count) * kBlock;
-  for_pieces<Filter>(a, x, pixels, [&](const Factors<Filter>& factors, int groups, int64_t start, int64_t length) {
+  for_pieces<Filter, kTogether>(a, x, pixels, [&](const auto& factors, int groups, int64_t start, int64_t length) {
     for (int64_t channel = 0; channel < stride; channel += kOutputs) {
       const int64_t output = first_block * kBlock + channel;
       if (a.valid[output] == 0.0f) continue;  // padding
@@ -123,7 +124,7 @@ void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, i
 
 void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   auto* some = format == CodeFormat::quads ? neighbours<Quads> : format == CodeFormat::pairs ? neighbours<Pairs> : group;
-  accumulate_groups(some, a, x, pixels, first_block, count, sums);
+  accumulate_groups<kTogether>(some, a, x, pixels, first_block, count, sums);
 }
 
 }  // namespace
