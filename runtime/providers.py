@@ -28,6 +28,7 @@ _OPTIONS: dict[str, dict[str, str]] = {
     # TF32 keeps 10 bits of the mantissa, which moves many codes over a rounding boundary.
     "cuda": {"use_tf32": "0"},
 }
+_CALL = re.compile(r"^(_inlfunc_.+?)_token_\d+")  # of a function: ONNX Runtime counts all but the first
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 _REFUSE_CPU = "session.disable_cpu_ep_fallback"
@@ -125,33 +126,27 @@ def _open_recorded(
         return _create(model, options, providers), None
     session = _create(model, options, providers)
     on_cpu = [(operator, name) for where, operator, name in assigned_nodes(session) if where == "cpu"]
-    sizes = _nodes_of_sizes(model) if on_cpu and providers != ["cpu"] else None
+    sizes = _nodes_of_sizes(model) if on_cpu and providers != ["cpu"] else frozenset()
     return session, tuple(
-        f"{operator} {name}".rstrip() for operator, name in on_cpu if sizes is None or not sizes.fullmatch(name)
+        f"{operator} {name}".rstrip() for operator, name in on_cpu if _CALL.sub(r"\1", name) not in sizes
     )
 
 
-def _nodes_of_sizes(model: bytes) -> re.Pattern[str]:
-    """Return what matches the names of nodes that compute with sizes of tensors alone, a few integers.
+def _nodes_of_sizes(model: bytes) -> frozenset[str]:
+    """Return the names of nodes that compute with sizes of tensors alone, a few integers.
 
     ONNX Runtime leaves them on the CPU on purpose, since that is where shapes are known. It names the nodes of a function
-    after it, and counts its calls but for the first.
+    after it.
     """
     loaded = onnx.load_from_string(model)
-    graph = loaded.graph
-    names = [
-        re.escape(name)
-        for name in _computing_sizes(graph.node, {initializer.name for initializer in graph.initializer})
-    ]
+    names = _computing_sizes(loaded.graph.node, {initializer.name for initializer in loaded.graph.initializer})
     for function in loaded.functions:
-        inner = "|".join(re.escape(name) for name in _computing_sizes(function.node, set()))
-        if inner:
-            names.append(rf"_inlfunc_{re.escape(function.name)}(?:_token_\d+)?_(?:{inner})")
-    return re.compile("|".join(names) or r"(?!)")
+        names |= {f"_inlfunc_{function.name}_{name}" for name in _computing_sizes(function.node, set())}
+    return frozenset(names)
 
 
-def _computing_sizes(nodes: Iterable[onnx.NodeProto], constants: set[str]) -> list[str]:
-    known, sizes, names = constants | {""}, set[str](), []
+def _computing_sizes(nodes: Iterable[onnx.NodeProto], constants: set[str]) -> set[str]:
+    known, sizes, names = constants | {""}, set[str](), set[str]()
     for node in nodes:
         if node.op_type == "Constant":
             known.update(node.output)
@@ -159,9 +154,8 @@ def _computing_sizes(nodes: Iterable[onnx.NodeProto], constants: set[str]) -> li
             not sizes.isdisjoint(node.input) and (sizes | known).issuperset(node.input)
         ):
             sizes.update(node.output)
-            if node.name:
-                names.append(node.name)
-    return names
+            names.add(node.name)
+    return names - {""}
 
 
 def _create(model: bytes, options: onnxruntime.SessionOptions, providers: list[str]) -> onnxruntime.InferenceSession:

@@ -12,7 +12,7 @@ namespace {
 // Pixels, or groups of neighbours, whose sums stay in registers: twelve, and two of weights, one of codes, one of products.
 // Loops over them are unrolled by name: left to itself, GCC 12 keeps sums in memory.
 constexpr int kInRegisters = 6;
-constexpr int kFiltered = 4 * kInRegisters;  // pixels whose codes are filtered together
+constexpr int kFiltered = Quads::kSize * kInRegisters;  // pixels whose codes are filtered together
 constexpr int kLargestByteCode = 15;
 constexpr int64_t kStepsBeforeWidening = 8;
 
@@ -90,25 +90,31 @@ __attribute__((noinline)) void tile_bytes(const Accumulation& a, int64_t x, cons
   }
 }
 
+// Adds the products of some rows of codes with the weights of a block.
+template <int kRows>
+inline void add_words(const uint8_t* codes, int64_t advance, const uint8_t* weights, int64_t steps, __m256i (&sum)[kRows][2]) {
+#pragma GCC unroll 2
+  for (int64_t step = 0; step < steps; ++step) {
+    const __m256i first = load(weights), second = load(weights + 32);
+#pragma GCC unroll 8
+    for (int p = 0; p < kRows; ++p) {
+      const __m256i code = broadcast(codes + p * advance);
+      sum[p][0] = _mm256_add_epi32(sum[p][0], _mm256_madd_epi16(code, first));
+      sum[p][1] = _mm256_add_epi32(sum[p][1], _mm256_madd_epi16(code, second));
+    }
+    codes += 4;
+    weights += kStepBytes;
+  }
+}
+
 template <int kPixels>
 void tile_words(const Accumulation& a, int64_t x, const uint8_t* weights, int32_t* sums, int64_t stride) {
   __m256i sum[kPixels][2];
 #pragma GCC unroll 8
   for (int p = 0; p < kPixels; ++p) sum[p][0] = sum[p][1] = _mm256_setzero_si256();
   for (int segment = 0; segment < a.segments; ++segment) {
-    const uint8_t* codes = a.codes[segment] + x * a.advance;
-#pragma GCC unroll 2
-    for (int64_t step = 0; step < a.steps; ++step) {
-      const __m256i first = load(weights), second = load(weights + 32);
-#pragma GCC unroll 8
-      for (int p = 0; p < kPixels; ++p) {
-        const __m256i code = broadcast(codes + p * a.advance);
-        sum[p][0] = _mm256_add_epi32(sum[p][0], _mm256_madd_epi16(code, first));
-        sum[p][1] = _mm256_add_epi32(sum[p][1], _mm256_madd_epi16(code, second));
-      }
-      weights += kStepBytes;
-      codes += 4;
-    }
+    add_words<kPixels>(a.codes[segment] + x * a.advance, a.advance, weights, a.steps, sum);
+    weights += a.steps * kStepBytes;
   }
 #pragma GCC unroll 8
   for (int p = 0; p < kPixels; ++p) {
@@ -137,24 +143,13 @@ typedef uint32_t Words __attribute__((vector_size(32)));
 
 using Products = Words[kInRegisters][2];
 
-// The products of some rows of factors, kAdvance apart, with the weights of a block.
+// The products of some rows of factors, kAdvance bytes apart, with the weights of a block.
 template <int kRows, int64_t kAdvance>
 __attribute__((noinline)) void dot(const int16_t* factors, const uint8_t* weights, int64_t steps, Products& products) {
   __m256i sum[kRows][2];
 #pragma GCC unroll 8
   for (int g = 0; g < kRows; ++g) sum[g][0] = sum[g][1] = _mm256_setzero_si256();
-#pragma GCC unroll 2
-  for (int64_t step = 0; step < steps; ++step) {
-    const __m256i first = load(weights), second = load(weights + 32);
-#pragma GCC unroll 8
-    for (int g = 0; g < kRows; ++g) {
-      const __m256i factor = broadcast(reinterpret_cast<const uint8_t*>(factors + g * kAdvance));
-      sum[g][0] = _mm256_add_epi32(sum[g][0], _mm256_madd_epi16(factor, first));
-      sum[g][1] = _mm256_add_epi32(sum[g][1], _mm256_madd_epi16(factor, second));
-    }
-    factors += 2;
-    weights += kStepBytes;
-  }
+  add_words<kRows>(reinterpret_cast<const uint8_t*>(factors), kAdvance, weights, steps, sum);
 #pragma GCC unroll 8
   for (int g = 0; g < kRows; ++g) {
     for (int h = 0; h < 2; ++h) store(&products[g][h], sum[g][h]);
@@ -166,16 +161,16 @@ template <class Filter>
 void neighbours(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   constexpr int kSize = Filter::kSize, kProducts = Filter::kProducts;
   const int64_t position = a.segments * a.steps / kProducts, stride = static_cast<int64_t>(count) * kBlock;
-  constexpr int64_t kAdvance = Factors<Filter, kFiltered>::kRow;
+  constexpr int64_t kAdvance = Factors<Filter, kFiltered>::kRow * sizeof(int16_t);
   for_pieces<Filter, kFiltered>(a, x, pixels, [&](const auto& factors, int groups, int64_t start, int64_t length) {
     for (int block = 0; block < count; ++block) {
       const uint8_t* weights = static_cast<const uint8_t*>(a.weights) +
                                ((first_block + block) * kProducts * position + start) / 2 * kStepBytes;
       for (int g = 0, together; g < groups; g += together) {
         together = groups - g > 4 ? kInRegisters : 4;
+        const auto dot_rows = together == 4 ? dot<4, kAdvance> : dot<kInRegisters, kAdvance>;
         Products products[kProducts];
         for (int p = 0; p < kProducts; ++p) {
-          const auto dot_rows = together == 4 ? dot<4, kAdvance> : dot<kInRegisters, kAdvance>;
           dot_rows(factors.of[p][g], weights + p * position / 2 * kStepBytes, length / 2, products[p]);
         }
         for (int i = 0; i < together && g + i < groups; ++i) {

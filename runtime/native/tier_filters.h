@@ -116,6 +116,7 @@ inline void filter_weights(const int16_t* folded, int segments, int64_t elements
 }
 
 constexpr int64_t kGathered = 2048;  // codes that belong to the same output, laid side by side, at most
+
 // What a few pixels' products are of: of each product and group of `Filter::kSize` outputs, the factors at all positions
 // (segment, channel), or at some of them. The pixels share the weights they fetch.
 template <class Filter, int kPixels>
