@@ -65,7 +65,7 @@ class SessionDescription:
     without_native: str
     """Why no native kernels are in use; empty where they are."""
     instruction_set: str | None
-    """Of the native kernels: amx, avx512_vnni, avx2 or portable; None without."""
+    """Of the native kernels: amx, avx512_vnni, avx_vnni, avx2 or portable; None without."""
     fused_layers: tuple[FusedLayer, ...]
     """What became of each convolution where native kernels are in use."""
 

@@ -15,7 +15,7 @@
 namespace daq {
 namespace {
 
-constexpr Isa kDescending[] = {Isa::amx, Isa::avx512_vnni, Isa::avx2, Isa::portable};
+constexpr Isa kDescending[] = {Isa::amx, Isa::avx512_vnni, Isa::avx_vnni, Isa::avx2, Isa::portable};
 
 #if defined(__x86_64__)
 
@@ -53,6 +53,7 @@ bool detect(Isa isa) {
   const bool vnni = avx2 && (state & kAvx512State) == kAvx512State && bit(ebx7, 16) && bit(ebx7, 17) && bit(ebx7, 30) &&
                     bit(ebx7, 31) && bit(ecx7, 11);  // F, DQ, BW, VL, VNNI
   if (isa == Isa::avx512_vnni) return vnni;
+  if (isa == Isa::avx_vnni) return vnni || (avx2 && has_vex_vnni());
   return vnni && bit(ecx7, 1) && bit(edx7, 24) && bit(edx7, 25) &&  // VBMI, tiles, their products of bytes
          (state & kTileState) == kTileState && tiles_granted();
 }
@@ -88,7 +89,7 @@ Choice choose() {
     if (isa <= highest) return {isa, std::string("DAQ_ISA=") + wanted};
     return {highest, std::string("DAQ_ISA=") + wanted + " asks for more than there is: " + reason};
   }
-  return {highest, std::string("DAQ_ISA=") + wanted + " is none of amx, avx512_vnni, avx2, portable; " + reason};
+  return {highest, std::string("DAQ_ISA=") + wanted + " is none of amx, avx512_vnni, avx_vnni, avx2, portable; " + reason};
 }
 
 const Choice& choice() {
@@ -99,8 +100,18 @@ const Choice& choice() {
 }  // namespace
 
 bool isa_available(Isa isa) {
-  static const bool available[] = {detect(Isa::portable), detect(Isa::avx2), detect(Isa::avx512_vnni), detect(Isa::amx)};
+  static const bool available[] = {detect(Isa::portable), detect(Isa::avx2), detect(Isa::avx_vnni), detect(Isa::avx512_vnni),
+                                   detect(Isa::amx)};
   return available[static_cast<int>(isa)];
+}
+
+bool has_vex_vnni() {
+#if defined(__x86_64__)
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+#else
+  return false;
+#endif
 }
 
 Isa chosen_isa() { return choice().isa; }
@@ -109,6 +120,7 @@ const char* isa_name(Isa isa) {
   switch (isa) {
     case Isa::amx: return "amx";
     case Isa::avx512_vnni: return "avx512_vnni";
+    case Isa::avx_vnni: return "avx_vnni";
     case Isa::avx2: return "avx2";
     default: return "portable";
   }

@@ -4,7 +4,7 @@
 
 namespace daq {
 
-enum class Isa { portable, avx2, avx512_vnni, amx };
+enum class Isa { portable, avx2, avx_vnni, avx512_vnni, amx };  // ascending
 
 // The tier in use. Read once, when first asked.
 Isa chosen_isa();
@@ -16,5 +16,8 @@ const char* isa_reason();
 
 // Whether this processor and operating system can run a tier.
 bool isa_available(Isa isa);
+
+// Whether this processor has VPDPBUSD as AVX-VNNI encodes it, not only as AVX-512 VNNI does.
+bool has_vex_vnni();
 
 }  // namespace daq

@@ -5,6 +5,8 @@ namespace daq {
 extern const Kernels kPortableKernels;
 #if defined(DAQ_X86_TIERS)
 extern const Kernels kAvx2Kernels;
+extern const Kernels kAvxVnniKernels;
+extern const Kernels kAvxVnniEvexKernels;
 extern const Kernels kAvx512VnniKernels;
 extern const Kernels kAmxKernels;
 #endif
@@ -14,6 +16,7 @@ const Kernels& kernels_of(Isa isa) {
   switch (isa) {
     case Isa::amx: return kAmxKernels;
     case Isa::avx512_vnni: return kAvx512VnniKernels;
+    case Isa::avx_vnni: return has_vex_vnni() ? kAvxVnniKernels : kAvxVnniEvexKernels;
     case Isa::avx2: return kAvx2Kernels;
     default: return kPortableKernels;
   }

@@ -45,6 +45,23 @@ int64_t avx2_rounds() {
   return kRounds * 12 * 32 * 2;
 }
 
+template <bool kVex>
+int64_t avx_vnni_rounds() {
+#define DAQ_STEP(sum) "vpdpbusd %%ymm13, %%ymm14, %%ymm" #sum "\n\t"
+#define DAQ_VEX_STEP(sum) "%{vex%} " DAQ_STEP(sum)
+  for (int64_t round = 0; round < kRounds; ++round) {
+    if constexpr (kVex) {
+      __asm__ volatile(DAQ_TWELVE(DAQ_VEX_STEP)::: DAQ_VECTOR_CLOBBERS);
+    } else {
+      __asm__ volatile(DAQ_TWELVE(DAQ_STEP)::: DAQ_VECTOR_CLOBBERS);
+    }
+  }
+#undef DAQ_VEX_STEP
+#undef DAQ_STEP
+  __asm__ volatile("vzeroupper" ::: DAQ_VECTOR_CLOBBERS);
+  return kRounds * 12 * 32 * 2;
+}
+
 int64_t avx512_vnni_rounds() {
 #define DAQ_STEP(sum) "vpdpbusd %%zmm13, %%zmm14, %%zmm" #sum "\n\t"
   for (int64_t round = 0; round < kRounds; ++round) __asm__ volatile(DAQ_TWELVE(DAQ_STEP)::: DAQ_VECTOR_CLOBBERS);
@@ -76,6 +93,7 @@ int64_t rounds(Isa isa) {
   switch (isa) {
     case Isa::amx: return amx_rounds();
     case Isa::avx512_vnni: return avx512_vnni_rounds();
+    case Isa::avx_vnni: return has_vex_vnni() ? avx_vnni_rounds<true>() : avx_vnni_rounds<false>();
     case Isa::avx2: return avx2_rounds();
     default: break;
   }

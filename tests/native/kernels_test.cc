@@ -32,7 +32,8 @@ int main(int count, char** arguments) {
                                                                          {"layouts", test_layouts},
                                                                          {"elementwise", test_elementwise},
                                                                          {"ranges", test_ranges}};
-  for (const daq::Isa isa : {daq::Isa::portable, daq::Isa::avx2, daq::Isa::avx512_vnni, daq::Isa::amx}) {
+  for (const daq::Isa isa : {daq::Isa::portable, daq::Isa::avx2, daq::Isa::avx_vnni, daq::Isa::avx512_vnni,
+                            daq::Isa::amx}) {
     if (!can_run(isa)) {
       std::printf("%s is skipped: not on this processor\n", daq::isa_name(isa));
       continue;
