@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -206,9 +207,32 @@ inline void part_store_words(int16_t* p, Part v) {
 
 constexpr int kPartLanes = kLanes / kParts;
 
-struct Lanes {
-  Part part[kParts];
+// Sixteen floats, or several times sixteen. What is done to several is done to all of them before what comes next begins:
+// of a few long chains, in which each operation waits for the one before it, a processor sees no more than the first.
+template <int kCount>
+struct LanesOf {
+  Part part[kCount];
 };
+using Lanes = LanesOf<kParts>;
+
+template <int kCount>
+inline LanesOf<kCount> lanes_in_step(LanesOf<kCount> a) {
+#if defined(__AVX2__)
+  if constexpr (kCount > kParts) {  // compilers would take one chain after the other
+    for (Part& part : a.part) __asm__ volatile("" : "+v"(part));
+  }
+#endif
+  return a;
+}
+
+// Calls `function` for each part; of fewer parts than there are of others the first is used again after the last.
+template <class Function, int... kCounts>
+inline auto lanes_each(Function function, const LanesOf<kCounts>&... lanes) {
+  constexpr int kCount = std::max({kCounts...});
+  LanesOf<kCount> r;
+  for (int i = 0; i < kCount; ++i) r.part[i] = function(lanes.part[i % kCounts]...);
+  return lanes_in_step(r);
+}
 
 #define DAQ_EACH_PART for (int i = 0; i < kParts; ++i)
 
@@ -246,14 +270,22 @@ inline void lanes_store_words(int16_t* p, const Lanes& a) {
   DAQ_EACH_PART part_store_words(p + i * kPartLanes, a.part[i]);
 }
 
-#define DAQ_LANES_BINARY(name, expression)              \
-  inline Lanes name(const Lanes& x, const Lanes& y) {   \
-    Lanes r;                                            \
-    DAQ_EACH_PART {                                     \
-      const Part a = x.part[i], b = y.part[i];          \
-      r.part[i] = (expression);                         \
-    }                                                   \
-    return r;                                           \
+#define DAQ_LANES_UNARY(name, expression)                                   \
+  template <int kCount>                                                     \
+  inline LanesOf<kCount> name(const LanesOf<kCount>& x) {                   \
+    return lanes_each([](const Part& a) -> Part { return expression; }, x); \
+  }
+DAQ_LANES_UNARY(lanes_round, part_round(a))
+DAQ_LANES_UNARY(lanes_magnitude, part_magnitude(a))
+DAQ_LANES_UNARY(lanes_sqrt, part_sqrt(a))
+// Held within the largest halves; NaN becomes one of them.
+DAQ_LANES_UNARY(lanes_hold_half, part_hold(a, part_set(kLargestHalf)))
+#undef DAQ_LANES_UNARY
+
+#define DAQ_LANES_BINARY(name, expression)                                                    \
+  template <int kCount, int kOther>                                                           \
+  inline auto name(const LanesOf<kCount>& x, const LanesOf<kOther>& y) {                      \
+    return lanes_each([](const Part& a, const Part& b) -> Part { return expression; }, x, y); \
   }
 DAQ_LANES_BINARY(operator+, a + b)
 DAQ_LANES_BINARY(operator-, a - b)
@@ -267,37 +299,14 @@ DAQ_LANES_BINARY(lanes_count_positive, part_count_positive(a, b))  // x, plus 1 
 DAQ_LANES_BINARY(lanes_with_sign, part_with_sign(a, b))  // the magnitude x, which is not negative, with the sign of y
 #undef DAQ_LANES_BINARY
 
-inline Lanes lanes_fma(const Lanes& a, const Lanes& b, const Lanes& c) {
-  Lanes r;
-  DAQ_EACH_PART r.part[i] = part_fma(a.part[i], b.part[i], c.part[i]);
-  return r;
-}
-inline Lanes lanes_round(const Lanes& a) {
-  Lanes r;
-  DAQ_EACH_PART r.part[i] = part_round(a.part[i]);
-  return r;
-}
-// Held within the largest halves; NaN becomes one of them.
-inline Lanes lanes_hold_half(const Lanes& a) {
-  Lanes r;
-  DAQ_EACH_PART r.part[i] = part_hold(a.part[i], part_set(kLargestHalf));
-  return r;
-}
-inline Lanes lanes_magnitude(const Lanes& a) {
-  Lanes r;
-  DAQ_EACH_PART r.part[i] = part_magnitude(a.part[i]);
-  return r;
-}
-inline Lanes lanes_sqrt(const Lanes& a) {
-  Lanes r;
-  DAQ_EACH_PART r.part[i] = part_sqrt(a.part[i]);
-  return r;
+template <int kA, int kB, int kC>
+inline auto lanes_fma(const LanesOf<kA>& a, const LanesOf<kB>& b, const LanesOf<kC>& c) {
+  return lanes_each([](const Part& x, const Part& y, const Part& z) { return part_fma(x, y, z); }, a, b, c);
 }
 // a where the condition is negative, else b.
-inline Lanes lanes_where_negative(const Lanes& condition, const Lanes& a, const Lanes& b) {
-  Lanes r;
-  DAQ_EACH_PART r.part[i] = part_where_negative(condition.part[i], a.part[i], b.part[i]);
-  return r;
+template <int kCondition, int kA, int kB>
+inline auto lanes_where_negative(const LanesOf<kCondition>& condition, const LanesOf<kA>& a, const LanesOf<kB>& b) {
+  return lanes_each([](const Part& x, const Part& y, const Part& z) { return part_where_negative(x, y, z); }, condition, a, b);
 }
 // e^x. Relative error below 2e-7; x is held within +-87, where the result is a normal number.
 inline Lanes lanes_exp(const Lanes& x) {

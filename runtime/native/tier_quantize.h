@@ -9,16 +9,18 @@ namespace daq {
 namespace {  // one copy a tier
 
 // The companded level nearest to a position, both in units above the lowest level; see companding.h.
-inline Lanes companded_level(const Lanes& position, const Lanes& origin) {
-  const Lanes distance = position - origin;
-  const Lanes twice = lanes_fma(lanes_magnitude(distance), lanes_set(2.0f), lanes_set(6.0f));
-  const Lanes level = lanes_round(lanes_sqrt(twice) - lanes_set(2.5f));
-  const Lanes from_origin = (level * lanes_set(0.5f)) * (level + lanes_set(5.0f));
+template <int kCount, int kOrigins>
+inline LanesOf<kCount> companded_level(const LanesOf<kCount>& position, const LanesOf<kOrigins>& origin) {
+  const auto distance = position - origin;
+  const auto twice = lanes_fma(lanes_magnitude(distance), lanes_set(2.0f), lanes_set(6.0f));
+  const auto level = lanes_round(lanes_sqrt(twice) - lanes_set(2.5f));
+  const auto from_origin = (level * lanes_set(0.5f)) * (level + lanes_set(5.0f));
   return origin + lanes_with_sign(from_origin, distance);
 }
 
 // The same, and a position as it is where levels are even.
-inline Lanes nearest_level(const Lanes& position, const Lanes& origin) {
+template <int kCount, int kOrigins>
+inline LanesOf<kCount> nearest_level(const LanesOf<kCount>& position, const LanesOf<kOrigins>& origin) {
   return lanes_where_negative(origin, position, companded_level(position, origin));
 }
 
@@ -148,25 +150,23 @@ void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels,
 template <bool kCompanded>
 void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t count, uint8_t* codes,
                           int64_t code_stride) {
-  __m512 lo[4], inverse_step[4], highest[4];
-  Lanes origin[4];
-  for (int b = 0; b < 4; ++b) {
-    lo[b] = part_load(quantizer.lo + b * kLanes);
-    inverse_step[b] = part_load(quantizer.inverse_step + b * kLanes);
-    highest[b] = part_load(quantizer.highest + b * kLanes);
-    origin[b] = lanes_load((kCompanded ? quantizer.origin : quantizer.lo) + b * kLanes);
-  }
+  const auto load = [](const float* of_channels) {
+    LanesOf<4> values;
+    for (int b = 0; b < 4; ++b) values.part[b] = part_load(of_channels + b * kLanes);
+    return values;
+  };
+  const LanesOf<4> lo = load(quantizer.lo), inverse_step = load(quantizer.inverse_step), highest = load(quantizer.highest);
+  const LanesOf<4> origin = load(kCompanded ? quantizer.origin : quantizer.lo);
   const Doublings doublings(quantizer.shift);
   for (int64_t x = 0; x < count; ++x) {
     fetch_pixel(pixels + (x + kFetchedAhead) * stride);
+    LanesOf<4> values;
+    for (int b = 0; b < 4; ++b) values.part[b] = part_load_half(pixels + x * stride + b * kLanes);
+    // NaN stays, and becomes the least integer; what is negative is packed as 0.
+    LanesOf<4> held = lanes_min(highest, (values - lo) * inverse_step);
+    if constexpr (kCompanded) held = nearest_level(lanes_max(held, lanes_set(0.0f)), origin);
     __m512i code[4];
-    for (int b = 0; b < 4; ++b) {
-      const __m512 position = (part_load_half(pixels + x * stride + b * kLanes) - lo[b]) * inverse_step[b];
-      // NaN stays, and becomes the least integer; what is negative is packed as 0.
-      __m512 held = part_min(highest[b], position);
-      if constexpr (kCompanded) held = nearest_level({{part_max(held, part_set(0.0f))}}, origin[b]).part[0];
-      code[b] = _mm512_cvtps_epi32(held);
-    }
+    for (int b = 0; b < 4; ++b) code[b] = _mm512_cvtps_epi32(held.part[b]);
     _mm512_storeu_si512(codes + x * code_stride, doublings.of(packed_bytes(code)));
   }
 }
