@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -34,9 +36,9 @@ inline Part part_max(Part a, Part b) { return _mm512_max_ps(a, b); }
 inline Part part_fma(Part a, Part b, Part c) { return _mm512_fmadd_ps(a, b, c); }
 inline Part part_hold(Part a, Part limit) { return _mm512_range_ps(a, limit, 2); }  // the smaller magnitude, the sign of a
 inline Part part_round(Part a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline Part part_sqrt(Part a) {  // to the last bits, of what is not near zero: an estimate of 1 / sqrt(a), one step of Newton's
-  const Part inverse = _mm512_rsqrt14_ps(a), root = a * inverse;
-  return part_fma(_mm512_fnmadd_ps(root, inverse, part_set(1.0f)), root * part_set(0.5f), root);
+inline Part part_floor_half(Part a) { return _mm512_roundscale_ps(a, 0x10 | _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+inline Part part_floor_root(Part a) {
+  return _mm512_roundscale_ps(a * _mm512_rsqrt14_ps(a), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
 inline Part part_magnitude(Part a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
 inline Part part_with_sign(Part magnitude, Part sign) {
@@ -81,7 +83,8 @@ inline Part part_max(Part a, Part b) { return _mm256_max_ps(a, b); }
 inline Part part_fma(Part a, Part b, Part c) { return _mm256_fmadd_ps(a, b, c); }
 inline Part part_hold(Part a, Part limit) { return _mm256_max_ps(_mm256_min_ps(a, limit), -limit); }
 inline Part part_round(Part a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline Part part_sqrt(Part a) { return _mm256_sqrt_ps(a); }
+inline Part part_floor_half(Part a) { return _mm256_floor_ps(a + a) * part_set(0.5f); }
+inline Part part_floor_root(Part a) { return _mm256_floor_ps(a * _mm256_rsqrt_ps(a)); }
 inline Part part_magnitude(Part a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 inline Part part_with_sign(Part magnitude, Part sign) {
   return _mm256_or_ps(magnitude, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
@@ -150,10 +153,12 @@ inline Part part_round(Part a) {  // exact and half to even below 2^22: only cod
   Part shifted = a + magic;
   return shifted - magic;
 }
-inline Part part_sqrt(Part a) {
+inline Part part_floor(Part a) { return __builtin_convertvector(__builtin_convertvector(a, IntPart), Part); }
+inline Part part_floor_half(Part a) { return part_floor(a + a) * part_set(0.5f); }
+inline Part part_floor_root(Part a) {
   Part root;
   for (int i = 0; i < 4; ++i) root[i] = std::sqrt(a[i]);
-  return root;
+  return part_floor(root);
 }
 inline Part part_magnitude(Part a) { return bits_as<Part>(bits_as<BitPart>(a) & 0x7fffffffu); }
 inline Part part_with_sign(Part magnitude, Part sign) {
@@ -209,29 +214,45 @@ constexpr int kPartLanes = kLanes / kParts;
 
 // Sixteen floats, or several times sixteen. What is done to several is done to all of them before what comes next begins:
 // of a few long chains, in which each operation waits for the one before it, a processor sees no more than the first.
-template <int kCount>
+template <size_t kCount>
 struct LanesOf {
   Part part[kCount];
 };
 using Lanes = LanesOf<kParts>;
 
-template <int kCount>
-inline LanesOf<kCount> lanes_in_step(LanesOf<kCount> a) {
+constexpr int kInStep = 8 / kParts;  // so many times sixteen floats are done in step best
+
+// Compilers would take one chain after the other.
+inline Part part_in_step(Part a) {
 #if defined(__AVX2__)
-  if constexpr (kCount > kParts) {  // compilers would take one chain after the other
-    for (Part& part : a.part) __asm__ volatile("" : "+v"(part));
-  }
+  __asm__ volatile("" : "+v"(a));
 #endif
   return a;
 }
 
-// Calls `function` for each part; of fewer parts than there are of others the first is used again after the last.
-template <class Function, int... kCounts>
+// Calls `function` for each part; of fewer parts than there are of others the first is used again after the last. Without a
+// loop: compilers keep what is indexed by one in memory.
+template <class Function, size_t... kIndices, class... Several>
+inline LanesOf<sizeof...(kIndices)> lanes_each_of(Function function, std::index_sequence<kIndices...>, const Several&... lanes) {
+  const auto result = [&](auto index) { return function(lanes.part[index % (sizeof(lanes) / sizeof(Part))]...); };
+  LanesOf<sizeof...(kIndices)> r = {{result(std::integral_constant<size_t, kIndices>{})...}};
+  if constexpr (sizeof...(kIndices) > kParts) r = {{part_in_step(r.part[kIndices])...}};
+  return r;
+}
+template <class Function, size_t... kCounts>
 inline auto lanes_each(Function function, const LanesOf<kCounts>&... lanes) {
-  constexpr int kCount = std::max({kCounts...});
-  LanesOf<kCount> r;
-  for (int i = 0; i < kCount; ++i) r.part[i] = function(lanes.part[i % kCounts]...);
-  return lanes_in_step(r);
+  return lanes_each_of(function, std::make_index_sequence<std::max({kCounts...})>{}, lanes...);
+}
+
+template <size_t kCount>
+inline Lanes lanes_at(const LanesOf<kCount>& several, int index) {
+  Lanes r;
+  for (int i = 0; i < kParts; ++i) r.part[i] = several.part[index * kParts + i];
+  return r;
+}
+template <size_t kCount>
+inline void lanes_put(LanesOf<kCount>& several, int index, const Lanes& a) {
+  for (int i = 0; i < kParts; ++i) several.part[index * kParts + i] = a.part[i];
 }
 
 #define DAQ_EACH_PART for (int i = 0; i < kParts; ++i)
@@ -271,19 +292,21 @@ inline void lanes_store_words(int16_t* p, const Lanes& a) {
 }
 
 #define DAQ_LANES_UNARY(name, expression)                                   \
-  template <int kCount>                                                     \
+  template <size_t kCount>                                                     \
   inline LanesOf<kCount> name(const LanesOf<kCount>& x) {                   \
     return lanes_each([](const Part& a) -> Part { return expression; }, x); \
   }
 DAQ_LANES_UNARY(lanes_round, part_round(a))
 DAQ_LANES_UNARY(lanes_magnitude, part_magnitude(a))
-DAQ_LANES_UNARY(lanes_sqrt, part_sqrt(a))
+// Of what is not negative: down to a half; and the whole part of the root, of which a tier may know no more than 0.0004 of it.
+DAQ_LANES_UNARY(lanes_floor_half, part_floor_half(a))
+DAQ_LANES_UNARY(lanes_floor_root, part_floor_root(a))
 // Held within the largest halves; NaN becomes one of them.
 DAQ_LANES_UNARY(lanes_hold_half, part_hold(a, part_set(kLargestHalf)))
 #undef DAQ_LANES_UNARY
 
 #define DAQ_LANES_BINARY(name, expression)                                                    \
-  template <int kCount, int kOther>                                                           \
+  template <size_t kCount, size_t kOther>                                                           \
   inline auto name(const LanesOf<kCount>& x, const LanesOf<kOther>& y) {                      \
     return lanes_each([](const Part& a, const Part& b) -> Part { return expression; }, x, y); \
   }
@@ -299,12 +322,12 @@ DAQ_LANES_BINARY(lanes_count_positive, part_count_positive(a, b))  // x, plus 1 
 DAQ_LANES_BINARY(lanes_with_sign, part_with_sign(a, b))  // the magnitude x, which is not negative, with the sign of y
 #undef DAQ_LANES_BINARY
 
-template <int kA, int kB, int kC>
+template <size_t kA, size_t kB, size_t kC>
 inline auto lanes_fma(const LanesOf<kA>& a, const LanesOf<kB>& b, const LanesOf<kC>& c) {
   return lanes_each([](const Part& x, const Part& y, const Part& z) { return part_fma(x, y, z); }, a, b, c);
 }
 // a where the condition is negative, else b.
-template <int kCondition, int kA, int kB>
+template <size_t kCondition, size_t kA, size_t kB>
 inline auto lanes_where_negative(const LanesOf<kCondition>& condition, const LanesOf<kA>& a, const LanesOf<kB>& b) {
   return lanes_each([](const Part& x, const Part& y, const Part& z) { return part_where_negative(x, y, z); }, condition, a, b);
 }

@@ -79,20 +79,6 @@ inline const float* add_feedback(const float* coefficients, const float* errors,
   return coefficients + groups * kFeedbackGroup * kRow;
 }
 
-// How many times two pixels are rounded in step: with AVX-512 there are registers for all.
-constexpr int kInStep = kParts == 1 ? kFeedbackPixels / 2 : 1;
-
-template <int kCount>
-inline Lanes get_lanes(const LanesOf<kCount>& lanes, int index) {
-  Lanes r;
-  for (int i = 0; i < kParts; ++i) r.part[i] = lanes.part[index * kParts + i];
-  return r;
-}
-template <int kCount>
-inline void set_lanes(LanesOf<kCount>& lanes, int index, const Lanes& values) {
-  for (int i = 0; i < kParts; ++i) lanes.part[index * kParts + i] = values.part[i];
-}
-
 // Rounds a group, the step-th, whose values are moved by what `sum_of` says of two pixels.
 template <bool kCompanded, bool kWords, class SumOf>
 inline void round_group(const FeedbackQuantizer& quantizer, int64_t step, SumOf sum_of, const uint16_t* pixels, int64_t stride,
@@ -104,26 +90,28 @@ inline void round_group(const FeedbackQuantizer& quantizer, int64_t step, SumOf 
   const Lanes origin = lanes_load(quantizer.origin + constants);
   for (int p = 0; p < kFeedbackPixels; p += 2 * kInStep) {
     LanesOf<kInStep * kParts> values, sums;
+#pragma GCC unroll 8
     for (int i = 0; i < kInStep; ++i) {
       const uint16_t* source = pixels + (p + 2 * i) * stride + first;
-      set_lanes(values, i, lanes_of(group_load_half(source), group_load_half(source + stride)));
-      set_lanes(sums, i, sum_of(p + 2 * i));
+      lanes_put(values, i, lanes_of(group_load_half(source), group_load_half(source + stride)));
+      lanes_put(sums, i, sum_of(p + 2 * i));
     }
     const auto moved = (values - lo) * inverse_step + sums;
     const auto held = lanes_min(lanes_max(moved, lanes_set(0.0f)), highest);  // NaN goes to zero, as in QuantizeLinear
     auto level = lanes_round(held);
     if constexpr (kCompanded) level = lanes_where_negative(origin, level, companded_level(held, origin));
     const auto error = level - moved, code = level * shift;
+#pragma GCC unroll 8
     for (int i = 0; i < kInStep; ++i) {
       const int pixel = p + 2 * i;
-      lanes_store(errors + (step * kFeedbackPixels + pixel) * kFeedbackGroup, get_lanes(error, i));
+      lanes_store(errors + (step * kFeedbackPixels + pixel) * kFeedbackGroup, lanes_at(error, i));
       uint8_t whole[kLanes * kSize];
       if constexpr (kWords) {
         int16_t words[kLanes];
-        lanes_store_words(words, get_lanes(code, i));
+        lanes_store_words(words, lanes_at(code, i));
         std::memcpy(whole, words, sizeof(words));
       } else {
-        lanes_store_bytes(whole, get_lanes(code, i));
+        lanes_store_bytes(whole, lanes_at(code, i));
       }
       std::memcpy(codes + pixel * code_stride + first * kSize, whole, sizeof(whole) / 2);
       std::memcpy(codes + (pixel + 1) * code_stride + first * kSize, whole + kFeedbackGroup * kSize, sizeof(whole) / 2);

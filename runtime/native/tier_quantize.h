@@ -2,26 +2,38 @@
 
 #pragma once
 
+#include <type_traits>
+
 #include "kernels.h"
 #include "lanes.h"
 
 namespace daq {
 namespace {  // one copy a tier
 
-// The companded level nearest to a position, both in units above the lowest level; see companding.h.
-template <int kCount, int kOrigins>
+// The companded level nearest to a position, both in units above the lowest level; see companding.h. Levels k and k + 1 are
+// parted at (k + 3)^2 - 6 half units from the origin: a whole number, so that whole half units tell the level, and with another
+// half they are never so near a square that an estimate of their root could be on its other side.
+template <size_t kCount, size_t kOrigins>
 inline LanesOf<kCount> companded_level(const LanesOf<kCount>& position, const LanesOf<kOrigins>& origin) {
   const auto distance = position - origin;
-  const auto twice = lanes_fma(lanes_magnitude(distance), lanes_set(2.0f), lanes_set(6.0f));
-  const auto level = lanes_round(lanes_sqrt(twice) - lanes_set(2.5f));
-  const auto from_origin = (level * lanes_set(0.5f)) * (level + lanes_set(5.0f));
+  const auto whole = lanes_floor_half(lanes_magnitude(distance));
+  const auto root = lanes_floor_root(lanes_fma(whole, lanes_set(2.0f), lanes_set(6.5f)));  // level + 2
+  const auto from_origin = lanes_fma(lanes_fma(root, root, root), lanes_set(0.5f), lanes_set(-3.0f));
   return origin + lanes_with_sign(from_origin, distance);
 }
 
 // The same, and a position as it is where levels are even.
-template <int kCount, int kOrigins>
+template <size_t kCount, size_t kOrigins>
 inline LanesOf<kCount> nearest_level(const LanesOf<kCount>& position, const LanesOf<kOrigins>& origin) {
   return lanes_where_negative(origin, position, companded_level(position, origin));
+}
+
+// Calls `function` for each pixel of `count`, kTogether at a time while there are as many.
+template <int kTogether, class Function>
+inline void for_in_step(int64_t count, Function function) {
+  int64_t x = 0;
+  for (; x + kTogether <= count; x += kTogether) function(x, std::integral_constant<int, kTogether>{});
+  for (; x < count; ++x) function(x, std::integral_constant<int, 1>{});
 }
 
 // Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
@@ -35,26 +47,35 @@ void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* p
   const Lanes shift = lanes_load(quantizer.shift + first);
   const Lanes zero = lanes_set(0.0f);
   uint16_t held[kLanes] = {};
-  for (int64_t x = 0; x < count; ++x) {
-    const uint16_t* source = pixels + x * stride;
-    if (readable < kLanes) {  // a slice at the end of a pixel, which must not be read past
-      std::memcpy(held, source, static_cast<size_t>(readable) * sizeof(uint16_t));
-      source = held;
+  for_in_step<kInStep>(count, [&](int64_t x, auto together) {
+    constexpr int kTogether = decltype(together)::value;
+    LanesOf<kTogether * kParts> values;
+#pragma GCC unroll 8
+    for (int i = 0; i < kTogether; ++i) {
+      const uint16_t* source = pixels + (x + i) * stride;
+      if (readable < kLanes) {  // a slice at the end of a pixel, which must not be read past
+        std::memcpy(held, source, static_cast<size_t>(readable) * sizeof(uint16_t));
+        source = held;
+      }
+      lanes_put(values, i, lanes_load_half(source));
     }
     // NaN goes to zero, as in QuantizeLinear.
-    Lanes position = lanes_min(lanes_max((lanes_load_half(source) - lo) * inverse_step, zero), highest);
+    auto position = lanes_min(lanes_max((values - lo) * inverse_step, zero), highest);
     if constexpr (kCompanded) position = nearest_level(position, origin);
-    const Lanes code = lanes_round(position) * shift;
-    alignas(64) uint8_t whole[kLanes * 2];
-    uint8_t* target = codes + x * code_stride;
-    constexpr bool kPartial = kBytes < kLanes * (kWords ? 2 : 1);
-    if constexpr (kWords) {
-      lanes_store_words(reinterpret_cast<int16_t*>(kPartial ? whole : target), code);
-    } else {
-      lanes_store_bytes(kPartial ? whole : target, code);
+    const auto code = lanes_round(position) * shift;
+#pragma GCC unroll 8
+    for (int i = 0; i < kTogether; ++i) {
+      alignas(64) uint8_t whole[kLanes * 2];
+      uint8_t* target = codes + (x + i) * code_stride;
+      constexpr bool kPartial = kBytes < kLanes * (kWords ? 2 : 1);
+      if constexpr (kWords) {
+        lanes_store_words(reinterpret_cast<int16_t*>(kPartial ? whole : target), lanes_at(code, i));
+      } else {
+        lanes_store_bytes(kPartial ? whole : target, lanes_at(code, i));
+      }
+      if constexpr (kPartial) std::memcpy(target, whole, kBytes);
     }
-    if constexpr (kPartial) std::memcpy(target, whole, kBytes);
-  }
+  });
 }
 
 #if defined(__AVX512BW__)
@@ -158,17 +179,22 @@ void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, in
   const LanesOf<4> lo = load(quantizer.lo), inverse_step = load(quantizer.inverse_step), highest = load(quantizer.highest);
   const LanesOf<4> origin = load(kCompanded ? quantizer.origin : quantizer.lo);
   const Doublings doublings(quantizer.shift);
-  for (int64_t x = 0; x < count; ++x) {
-    fetch_pixel(pixels + (x + kFetchedAhead) * stride);
-    LanesOf<4> values;
-    for (int b = 0; b < 4; ++b) values.part[b] = part_load_half(pixels + x * stride + b * kLanes);
+  for_in_step<kInStep / 4>(count, [&](int64_t x, auto together) {
+    constexpr int kTogether = decltype(together)::value;
+    LanesOf<4 * kTogether> values;
+    for (int i = 0; i < kTogether; ++i) {
+      fetch_pixel(pixels + (x + i + kFetchedAhead) * stride);
+      for (int b = 0; b < 4; ++b) values.part[4 * i + b] = part_load_half(pixels + (x + i) * stride + b * kLanes);
+    }
     // NaN stays, and becomes the least integer; what is negative is packed as 0.
-    LanesOf<4> held = lanes_min(highest, (values - lo) * inverse_step);
+    auto held = lanes_min(highest, (values - lo) * inverse_step);
     if constexpr (kCompanded) held = nearest_level(lanes_max(held, lanes_set(0.0f)), origin);
-    __m512i code[4];
-    for (int b = 0; b < 4; ++b) code[b] = _mm512_cvtps_epi32(held.part[b]);
-    _mm512_storeu_si512(codes + x * code_stride, doublings.of(packed_bytes(code)));
-  }
+    for (int i = 0; i < kTogether; ++i) {
+      __m512i code[4];
+      for (int b = 0; b < 4; ++b) code[b] = _mm512_cvtps_epi32(held.part[4 * i + b]);
+      _mm512_storeu_si512(codes + (x + i) * code_stride, doublings.of(packed_bytes(code)));
+    }
+  });
 }
 #endif
 
