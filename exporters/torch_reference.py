@@ -22,7 +22,8 @@ from daq_deploy.quantization import fold
 from daq_deploy.validation import Reference, TorchImplementation
 
 from .export import export_float
-from .fake_quantize import LayerPlan, fake_quantize_network, plan_of, quantize_activation
+from .fake_quantize import fake_quantize_network, plan_of
+from .torch_numerics import LayerPlan, quantize_activation
 
 
 def reference_of(checkpoint: Path, daq_model: ir.Model) -> Reference:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from daq_deploy.config import FLOAT_BITS
-from daq_deploy.exporters.fake_quantize import LayerPlan, activation_range
+from daq_deploy.exporters.torch_numerics import LayerPlan, activation_range
 from daq_deploy.numerics.weights import is_mid_rise, least_squares_step
 
 NEARLY_HALF = 0.45

@@ -203,7 +203,29 @@ def run(model: onnx.ModelProto | bytes, image: np.ndarray, level: str = "ENABLE_
     return session.run(None, {session.get_inputs()[0].name: image})[0]
 
 
+def nearest_x2(
+    shape: str = "n,3,h,w", value_range: str | None = None, metadata: dict[str, str] | None = None
+) -> onnx.ModelProto:
+    """Build a network small enough to know its output: every pixel becomes 2x2 pixels of the same colour."""
+    rows = ", ".join("1" if row // 4 == column else "0" for row in range(12) for column in range(3))
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 21]>
+        nearest_x2 (float[{shape}] image) => (float[a,3,b,c] larger)
+        <float[12,3,1,1] weight = {{{rows}}}>
+        {{
+            copies = Conv(image, weight)
+            positive = Relu(copies)
+            larger = DepthToSpace<blocksize = 2, mode = "CRD">(positive)
+        }}"""
+    )
+    properties = dict(metadata or {})
+    if value_range is not None:
+        properties["daq.value_range"] = value_range
+    onnx.helper.set_model_props(model, properties)
+    return model
+
+
 __all__ = [
-    "NETWORKS", "PAD", "edsr", "esrgan", "fsrcnn", "grouped", "network", "picture", "rcan", "rlfn", "run",
-    "wide", "with_outliers",
+    "NETWORKS", "PAD", "edsr", "esrgan", "fsrcnn", "grouped", "nearest_x2", "network", "picture", "rcan", "rlfn",
+    "run", "wide", "with_outliers",
 ]  # fmt: skip

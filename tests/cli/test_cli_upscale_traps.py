@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import nearest_x2
+from pictures import png_of
 from PIL import Image
 from typer.testing import CliRunner
 
 from daq_deploy.cli import build_app
 from daq_deploy.errors import DaqError
-from tests.runtime.conftest import _nearest_x2
-from tests.runtime.test_images import png_of
 
 
 def upscale(tmp_path: Path, source: Path, target: str) -> BaseException | None:
-    (tmp_path / "x2.onnx").write_bytes(_nearest_x2().SerializeToString())
+    (tmp_path / "x2.onnx").write_bytes(nearest_x2().SerializeToString())
     arguments = [
         "upscale",
         str(source),
@@ -106,7 +106,7 @@ def without_override() -> list[str]:
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
     """`daq-deploy upscale` with a model, in a process of its own; input and output are to follow."""
-    (tmp_path / "x2.onnx").write_bytes(_nearest_x2().SerializeToString())
+    (tmp_path / "x2.onnx").write_bytes(nearest_x2().SerializeToString())
     photos = tmp_path / "photos"
     photos.mkdir()
     for index in range(3):

@@ -11,15 +11,13 @@ from torch import Tensor, nn
 from daq_deploy import DaqConfig, quantize
 from daq_deploy.errors import OptionError
 from daq_deploy.exporters.export import _to_onnx
-from daq_deploy.exporters.fake_quantize import (
+from daq_deploy.exporters.fake_quantize import fake_quantize_network, layer_activations, plan_of
+from daq_deploy.exporters.torch_numerics import (
     TINY,
     UNIT_STEPS,
     WEIGHT_RULES,
     LayerPlan,
     Statistics,
-    fake_quantize_network,
-    layer_activations,
-    plan_of,
     quantize_activation,
 )
 from daq_deploy.models.edsr import EDSR

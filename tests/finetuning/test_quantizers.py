@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from daq_deploy.exporters.fake_quantize import LayerPlan, quantize_activation
+from daq_deploy.exporters.torch_numerics import LayerPlan, quantize_activation
 from daq_deploy.finetuning.quantizers import TrainableConv2d
 from daq_deploy.numerics import quantize_weights
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import png_of
 from PIL import Image, ImageCms
 
 from daq_deploy.errors import ImageError, OptionError, OutputExistsError
@@ -20,16 +20,6 @@ from daq_deploy.runtime.images import read_rgb
 def gradient(height: int, width: int, channels: int = 3) -> np.ndarray:
     values = np.arange(height * width * channels) * 7 % 256
     return values.astype(np.uint8).reshape(height, width, channels)
-
-
-def png_of(depth: int, colour_type: int, rows: bytes, width: int, height: int) -> bytes:
-    """A PNG written by hand: Pillow writes no 16-bit colour."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".PNG", ".tif"])
