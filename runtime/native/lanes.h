@@ -99,7 +99,7 @@ inline void lanes_store_words(int16_t* p, const Lanes& a) {
 }
 
 #define DAQ_LANES_UNARY(name, expression)                                   \
-  template <size_t kCount>                                                     \
+  template <size_t kCount>                                                  \
   inline LanesOf<kCount> name(const LanesOf<kCount>& x) {                   \
     return lanes_each([](const Part& a) -> Part { return expression; }, x); \
   }
@@ -113,7 +113,7 @@ DAQ_LANES_UNARY(lanes_hold_half, part_hold(a, part_set(kLargestHalf)))
 #undef DAQ_LANES_UNARY
 
 #define DAQ_LANES_BINARY(name, expression)                                                    \
-  template <size_t kCount, size_t kOther>                                                           \
+  template <size_t kCount, size_t kOther>                                                     \
   inline auto name(const LanesOf<kCount>& x, const LanesOf<kOther>& y) {                      \
     return lanes_each([](const Part& a, const Part& b) -> Part { return expression; }, x, y); \
   }
