@@ -84,12 +84,14 @@ Choice choose() {
   }
   const char* wanted = std::getenv("DAQ_ISA");
   if (wanted == nullptr || *wanted == '\0') return {highest, reason};
+  std::string names;
   for (const Isa isa : kDescending) {
+    names += std::string(names.empty() ? "" : ", ") + isa_name(isa);
     if (std::strcmp(wanted, isa_name(isa)) != 0) continue;
     if (isa <= highest) return {isa, std::string("DAQ_ISA=") + wanted};
     return {highest, std::string("DAQ_ISA=") + wanted + " asks for more than there is: " + reason};
   }
-  return {highest, std::string("DAQ_ISA=") + wanted + " is none of amx, avx512_vnni, avx_vnni, avx2, portable; " + reason};
+  return {highest, std::string("DAQ_ISA=") + wanted + " is none of " + names + "; " + reason};
 }
 
 const Choice& choice() {
@@ -107,8 +109,11 @@ bool isa_available(Isa isa) {
 
 bool has_vex_vnni() {
 #if defined(__x86_64__)
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+  static const bool has = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;
+  }();
+  return has;
 #else
   return false;
 #endif

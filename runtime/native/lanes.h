@@ -39,9 +39,9 @@ inline Part part_in_step(Part a) {
 
 // Calls `function` for each part; of fewer parts than there are of others the first is used again after the last. Without a
 // loop: compilers keep what is indexed by one in memory.
-template <class Function, size_t... kIndices, class... Several>
-inline LanesOf<sizeof...(kIndices)> lanes_each_of(Function function, std::index_sequence<kIndices...>, const Several&... lanes) {
-  const auto result = [&](auto index) { return function(lanes.part[index % (sizeof(lanes) / sizeof(Part))]...); };
+template <class Function, size_t... kIndices, size_t... kCounts>
+inline auto lanes_each_of(Function function, std::index_sequence<kIndices...>, const LanesOf<kCounts>&... lanes) {
+  const auto result = [&](auto index) { return function(lanes.part[index % kCounts]...); };
   LanesOf<sizeof...(kIndices)> r = {{result(std::integral_constant<size_t, kIndices>{})...}};
   if constexpr (sizeof...(kIndices) > kParts) r = {{part_in_step(r.part[kIndices])...}};
   return r;
@@ -60,6 +60,15 @@ inline Lanes lanes_at(const LanesOf<kCount>& several, int index) {
 template <size_t kCount>
 inline void lanes_put(LanesOf<kCount>& several, int index, const Lanes& a) {
   for (int i = 0; i < kParts; ++i) several.part[index * kParts + i] = a.part[i];
+}
+
+// Calls `function(first, how_many)` for kMost of `count` at a time, then for half as many, down to one.
+template <int kMost, class Function>
+inline void for_groups(int64_t count, Function function, int64_t first = 0) {
+  for (; first + kMost <= count; first += kMost) function(first, std::integral_constant<int, kMost>{});
+  if constexpr (kMost > 1) {
+    if (first < count) for_groups<kMost / 2>(count, function, first);
+  }
 }
 
 #define DAQ_EACH_PART for (int i = 0; i < kParts; ++i)

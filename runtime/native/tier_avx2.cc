@@ -123,21 +123,6 @@ void tile_words(const Accumulation& a, int64_t x, const uint8_t* weights, int32_
   }
 }
 
-template <int kPixels>
-void row(const Accumulation& a, bool bytes, int64_t x, int pixels, const uint8_t* weights, int32_t* sums, int64_t stride) {
-  int p = 0;
-  for (; p + kPixels <= pixels; p += kPixels) {
-    if (bytes) {
-      tile_bytes<kPixels>(a, x + p, weights, sums + p * stride, stride);
-    } else {
-      tile_words<kPixels>(a, x + p, weights, sums + p * stride, stride);
-    }
-  }
-  if constexpr (kPixels > 1) {
-    if (p < pixels) row<kPixels / 2>(a, bytes, x + p, pixels - p, weights, sums + p * stride, stride);
-  }
-}
-
 typedef int32_t Ints __attribute__((vector_size(32)));
 typedef uint32_t Words __attribute__((vector_size(32)));
 
@@ -200,7 +185,11 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
   for (int block = 0; block < count; ++block) {
     const auto* weights =
         static_cast<const uint8_t*>(a.weights) + (first_block + block) * a.segments * a.steps * kStepBytes;
-    row<kInRegisters>(a, format == CodeFormat::bytes, x, pixels, weights, sums + block * kBlock, stride);
+    for_groups<kInRegisters>(pixels, [&](int64_t p, auto together) {
+      constexpr int kPixels = decltype(together)::value;
+      const auto tile = format == CodeFormat::bytes ? tile_bytes<kPixels> : tile_words<kPixels>;
+      tile(a, x + p, weights, sums + p * stride + block * kBlock, stride);
+    });
   }
 }
 

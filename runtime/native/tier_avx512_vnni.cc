@@ -6,20 +6,23 @@ namespace daq {
 namespace {
 
 struct Dot {
-  static Sums of(Sums sum, Sums codes, Sums weights) { return _mm512_dpbusd_epi32(sum, codes, weights); }
+  static Sums of(Sums sum, Sums codes, Sums weights) {
+    return reinterpret_cast<Sums>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(codes),
+                                                      reinterpret_cast<__m512i>(weights)));
+  }
 };
 
 // Two blocks at a time: the weights of 64 input channels stay in the first cache from one tile to the next.
-void accumulate_pairs(const Accumulation& a, int64_t x, int pairs, int first_block, int count, int32_t* sums, int64_t stride) {
+void accumulate_pairs(const Accumulation& a, int64_t x, int pixels, int first_block, int count, int32_t* sums, int64_t stride) {
   int block = 0;
-  for (; block + 2 <= count; block += 2) row_of_pairs<Dot, 6, 2>(a, x, pairs, first_block + block, sums + block * kBlock, stride);
-  if (block < count) row_of_pairs<Dot, 12, 1>(a, x, pairs, first_block + block, sums + block * kBlock, stride);
+  for (; block + 2 <= count; block += 2) row_of_pairs<Dot, 6, 2>(a, x, pixels, first_block + block, sums + block * kBlock, stride);
+  if (block < count) row_of_pairs<Dot, 12, 1>(a, x, pixels, first_block + block, sums + block * kBlock, stride);
 }
 
 // 24 sums stay in registers: the more blocks, the fewer pixels.
 void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
-  if (format == CodeFormat::byte_pairs) return accumulate_pairs(a, x, (pixels + 1) / 2, first_block, count, sums, stride);
+  if (format == CodeFormat::byte_pairs) return accumulate_pairs(a, x, pixels, first_block, count, sums, stride);
   switch (count) {
     case 1: return row<Dot, 12, 1>(a, x, pixels, first_block, sums, stride);
     case 2: return row<Dot, 12, 2>(a, x, pixels, first_block, sums, stride);

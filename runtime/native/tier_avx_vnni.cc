@@ -28,7 +28,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
   for (int block = 0; block < count; ++block) {
     if (format == CodeFormat::byte_pairs) {
-      row_of_pairs<Dot, kInRegisters, 1>(a, x, (pixels + 1) / 2, first_block + block, sums + block * kBlock, stride);
+      row_of_pairs<Dot, kInRegisters, 1>(a, x, pixels, first_block + block, sums + block * kBlock, stride);
     } else {
       row<Dot, kInRegisters, 1>(a, x, pixels, first_block + block, sums + block * kBlock, stride);
     }

@@ -8,23 +8,13 @@
 namespace daq {
 namespace {  // one copy a tier
 
-#if defined(__AVX512F__)
-using Sums = __m512i;  // of as many channels as there are floats in a part
-inline Sums sums_zero() { return _mm512_setzero_si512(); }
-inline Sums sums_load(const void* p) { return _mm512_loadu_si512(p); }
-inline void sums_store(void* p, Sums v) { _mm512_storeu_si512(p, v); }
-inline Sums sums_set(int32_t x) { return _mm512_set1_epi32(x); }
-inline Sums sums_plus(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
-inline Sums sums_minus(Sums a, Sums b) { return _mm512_sub_epi32(a, b); }
-#else
-using Sums = __m256i;
-inline Sums sums_zero() { return _mm256_setzero_si256(); }
-inline Sums sums_load(const void* p) { return _mm256_loadu_si256(static_cast<const Sums*>(p)); }
-inline void sums_store(void* p, Sums v) { _mm256_storeu_si256(static_cast<Sums*>(p), v); }
-inline Sums sums_set(int32_t x) { return _mm256_set1_epi32(x); }
-inline Sums sums_plus(Sums a, Sums b) { return _mm256_add_epi32(a, b); }
-inline Sums sums_minus(Sums a, Sums b) { return _mm256_sub_epi32(a, b); }
-#endif
+typedef int32_t Sums __attribute__((vector_size(sizeof(Part))));
+
+inline Sums sums_load(const void* p) {
+  Sums sums;
+  std::memcpy(&sums, p, sizeof(sums));
+  return sums;
+}
 
 CodeFormat format(int largest_code, bool exact, int64_t neighbours) {
   if (exact) return CodeFormat::two_planes;
@@ -74,7 +64,7 @@ inline void add_products(const Accumulation& a, int64_t offset, int64_t advance,
       for (int r = 0; r < kRows; ++r) {
         int32_t four;
         std::memcpy(&four, codes + r * advance, sizeof(four));
-        const Sums code = sums_set(four);
+        const Sums code = Sums{} + four;
 #pragma GCC unroll 4
         for (int c = 0; c < kColumns; ++c) sum[r][c] = Dot::of(sum[r][c], code, weight[c]);
       }
@@ -92,12 +82,12 @@ void tile(const Accumulation& a, int64_t x, int first_block, int32_t* sums, int6
   Sums sum[kPixels][kColumns];
 #pragma GCC unroll 12
   for (int p = 0; p < kPixels; ++p) {
-    for (int c = 0; c < kColumns; ++c) sum[p][c] = sums_zero();
+    for (int c = 0; c < kColumns; ++c) sum[p][c] = Sums{};
   }
   add_products<Dot, kPixels, kColumns>(a, x * a.advance, a.advance, a.steps, {weights, block_bytes}, sum);
 #pragma GCC unroll 12
   for (int p = 0; p < kPixels; ++p) {
-    for (int c = 0; c < kColumns; ++c) sums_store(sums + p * stride + c * kPartLanes, sum[p][c]);
+    for (int c = 0; c < kColumns; ++c) std::memcpy(sums + p * stride + c * kPartLanes, &sum[p][c], sizeof(Sums));
   }
 }
 
@@ -114,7 +104,7 @@ void tile_pairs(const Accumulation& a, int64_t x, int first_block, int32_t* sums
   };
   Sums first[kPairs][kColumns], second[kPairs][kColumns];
   for (int p = 0; p < kPairs; ++p) {
-    for (int c = 0; c < kColumns; ++c) first[p][c] = second[p][c] = sums_zero();
+    for (int c = 0; c < kColumns; ++c) first[p][c] = second[p][c] = Sums{};
   }
   add(1, first);
   add(2, second);
@@ -123,40 +113,34 @@ void tile_pairs(const Accumulation& a, int64_t x, int first_block, int32_t* sums
   for (int c = 0; c < kColumns; ++c) {
     const Sums first_correction = sums_load(of_first.of(c)), second_correction = sums_load(of_second.of(c));
     for (int p = 0; p < kPairs; ++p) {
-      const Sums sum = sums_plus(first[p][c], second[p][c]), difference = sums_minus(first[p][c], second[p][c]);
-      first[p][c] = sums_plus(sum, first_correction);
-      second[p][c] = sums_plus(difference, second_correction);
+      const Sums sum = first[p][c] + second[p][c], difference = first[p][c] - second[p][c];
+      first[p][c] = sum + first_correction;
+      second[p][c] = difference + second_correction;
     }
   }
   add(0, first);
   add(3, second);
   for (int p = 0; p < kPairs; ++p) {
     for (int c = 0; c < kColumns; ++c) {
-      sums_store(sums + 2 * p * stride + c * kPartLanes, first[p][c]);
-      sums_store(sums + (2 * p + 1) * stride + c * kPartLanes, second[p][c]);
+      std::memcpy(sums + 2 * p * stride + c * kPartLanes, &first[p][c], sizeof(Sums));
+      std::memcpy(sums + (2 * p + 1) * stride + c * kPartLanes, &second[p][c], sizeof(Sums));
     }
   }
 }
 
 template <class Dot, int kPixels, int kBlocks>
 void row(const Accumulation& a, int64_t x, int pixels, int first_block, int32_t* sums, int64_t stride) {
-  int p = 0;
-  for (; p + kPixels <= pixels; p += kPixels) tile<Dot, kPixels, kBlocks>(a, x + p, first_block, sums + p * stride, stride);
-  if constexpr (kPixels > 1) {
-    if (p < pixels) row<Dot, kPixels / 2, kBlocks>(a, x + p, pixels - p, first_block, sums + p * stride, stride);
-  }
+  for_groups<kPixels>(pixels, [&](int64_t p, auto together) {
+    tile<Dot, decltype(together)::value, kBlocks>(a, x + p, first_block, sums + p * stride, stride);
+  });
 }
 
 // The last pair of an odd number of pixels gives one too many; there is room for it.
 template <class Dot, int kPairs, int kBlocks>
-void row_of_pairs(const Accumulation& a, int64_t x, int pairs, int first_block, int32_t* sums, int64_t stride) {
-  int p = 0;
-  for (; p + kPairs <= pairs; p += kPairs) {
-    tile_pairs<Dot, kPairs, kBlocks>(a, x + 2 * p, first_block, sums + 2 * p * stride, stride);
-  }
-  if constexpr (kPairs > 1) {
-    if (p < pairs) row_of_pairs<Dot, kPairs / 2, kBlocks>(a, x + 2 * p, pairs - p, first_block, sums + 2 * p * stride, stride);
-  }
+void row_of_pairs(const Accumulation& a, int64_t x, int pixels, int first_block, int32_t* sums, int64_t stride) {
+  for_groups<kPairs>((pixels + 1) / 2, [&](int64_t p, auto together) {
+    tile_pairs<Dot, decltype(together)::value, kBlocks>(a, x + 2 * p, first_block, sums + 2 * p * stride, stride);
+  });
 }
 
 }  // namespace

@@ -210,14 +210,10 @@ void accumulate_float(const float* const* taps, int tap_count, int64_t advance, 
   const int64_t stride = static_cast<int64_t>(blocks) * kBlock;
   for (int block = 0; block < blocks; ++block) {
     const float* block_weights = weights + static_cast<int64_t>(block) * tap_count * kBlock;
-    int p = 0;
-    for (; p + kTogether <= pixels; p += kTogether) {
-      accumulate_float_tile<kTogether>(taps, tap_count, advance, block_weights, x + p, sums + p * stride + block * kBlock,
-                                       stride);
-    }
-    for (; p < pixels; ++p) {
-      accumulate_float_tile<1>(taps, tap_count, advance, block_weights, x + p, sums + p * stride + block * kBlock, stride);
-    }
+    for_groups<kTogether>(pixels, [&](int64_t p, auto together) {
+      accumulate_float_tile<decltype(together)::value>(taps, tap_count, advance, block_weights, x + p,
+                                                       sums + p * stride + block * kBlock, stride);
+    });
   }
 }
 

@@ -2,8 +2,6 @@
 
 #pragma once
 
-#include <type_traits>
-
 #include "kernels.h"
 #include "lanes.h"
 
@@ -28,14 +26,6 @@ inline LanesOf<kCount> nearest_level(const LanesOf<kCount>& position, const Lane
   return lanes_where_negative(origin, position, companded_level(position, origin));
 }
 
-// Calls `function` for each pixel of `count`, kTogether at a time while there are as many.
-template <int kTogether, class Function>
-inline void for_in_step(int64_t count, Function function) {
-  int64_t x = 0;
-  for (; x + kTogether <= count; x += kTogether) function(x, std::integral_constant<int, kTogether>{});
-  for (; x < count; ++x) function(x, std::integral_constant<int, 1>{});
-}
-
 // Codes of up to 16 channels of a run of pixels: `kBytes` are written a pixel.
 template <bool kCompanded, bool kWords, int kBytes>
 void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* pixels, int64_t stride, int64_t readable,
@@ -47,7 +37,7 @@ void quantize_block(const Quantizer& quantizer, int64_t first, const uint16_t* p
   const Lanes shift = lanes_load(quantizer.shift + first);
   const Lanes zero = lanes_set(0.0f);
   uint16_t held[kLanes] = {};
-  for_in_step<kInStep>(count, [&](int64_t x, auto together) {
+  for_groups<kInStep>(count, [&](int64_t x, auto together) {
     constexpr int kTogether = decltype(together)::value;
     LanesOf<kTogether * kParts> values;
 #pragma GCC unroll 8
@@ -179,7 +169,7 @@ void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, in
   const LanesOf<4> lo = load(quantizer.lo), inverse_step = load(quantizer.inverse_step), highest = load(quantizer.highest);
   const LanesOf<4> origin = load(kCompanded ? quantizer.origin : quantizer.lo);
   const Doublings doublings(quantizer.shift);
-  for_in_step<kInStep / 4>(count, [&](int64_t x, auto together) {
+  for_groups<kInStep / 4>(count, [&](int64_t x, auto together) {
     constexpr int kTogether = decltype(together)::value;
     LanesOf<4 * kTogether> values;
     for (int i = 0; i < kTogether; ++i) {
