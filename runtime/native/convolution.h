@@ -72,6 +72,7 @@ class Convolution {
   struct Band;    // working memory of a band of rows
   struct NewRow;  // a row of the input that is being quantized
   struct Chunk;   // a run of pixels whose sums are in working memory
+  struct Row;     // of the output, while it is computed
 
   void add_weight(int64_t row, int64_t tap, int64_t position, float weight);
   void fold(const ConvolutionRun& run, const Parallel& parallel, Folded& folded) const;
@@ -91,8 +92,9 @@ class Convolution {
   void border_bias(const Folded& folded, int64_t input_width, Band& band) const;
   void begin_band(int64_t input_width, Band& band) const;
   NewRow hold_rows(const ConvolutionRun& run, const Folded& folded, int64_t row, Band& band) const;
-  void finish_chunk(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, bool sets_pivot, const Band& band,
-                    BandStatistics* statistics) const;
+  void accumulate(const Row& row, const Chunk& chunk) const;
+  void sum_and_finish(const Row& row, const Chunk& whole, Chunk& waiting) const;
+  void finish_chunk(const Row& row, const Chunk& chunk, const Chunk* next) const;
   // Of the native output. Divided as int: with 64 bits that would take longer than all else that is done with the result.
   int pixel_blocks() const { return static_cast<int>(padded_channels_) / kBlock; }
   void aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band, Finish& finish) const;

@@ -110,37 +110,68 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
   const int blocks = static_cast<int>(padded_outputs_ / kBlock) * planes;
   const Epilogue epilogue = {folded.scale.data(),    slope_.data(),       valid_.data(),
                              parameters_.activation, parameters_.operand, parameters_.operand_first, planes == 2};
-  for (int64_t row = first_row; row < last_row; ++row) {
-    NewRow new_row = hold_rows(run, folded, row, band);
+  for (int64_t y = first_row; y < last_row; ++y) {
+    NewRow new_row = hold_rows(run, folded, y, band);
     border_bias(folded, run.width, band);
     if (statistics != nullptr) statistics->begin_row();
     const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
                                        folded.packed, valid_.data()};
+    const Row row = {run, y, y == first_row, epilogue, accumulation, band, statistics};
     if (side_blocks_ > 0) sum_side_by_side(folded, band.width, band);
+    Chunk waiting = {};
     for (int block = 0; block < blocks; block += kernels_.blocks) {
       const int together = std::min(kernels_.blocks, blocks - block);
       for (int64_t x = 0; x < band.width; x += kernels_.chunk) {
         const int pixels = static_cast<int>(std::min<int64_t>(kernels_.chunk, band.width - x));
-        const Chunk chunk = {row, x, pixels, block / planes, together / planes};
+        const Chunk chunk = {x, pixels, block / planes, together / planes, band.sums};
         if (side_blocks_ > 0) {
           add_taps(chunk, band);
+          finish_chunk(row, chunk, nullptr);
         } else {
           quantize_until(run, folded, (x + pixels - 1) * stride + (kernel_[1] - 1) * dilation + 1 - pad, new_row, band);
-          kernels_.accumulate(accumulation, format_, x, pixels, block, together, band.sums);
+          sum_and_finish(row, chunk, waiting);
         }
-        finish_chunk(run, epilogue, chunk, row == first_row && x == 0, band, statistics);
       }
     }
+    if (waiting.pixels > 0) finish_chunk(row, waiting, nullptr);
     if (statistics != nullptr) statistics->end_row(band.width);
   }
   band.run = folded.run;
   band.next_row = last_row;
 }
 
-// Of each block, finishes the pixels at the left border, inside, and at the right border.
-void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilogue, const Chunk& chunk, bool sets_pivot,
-                               const Band& band, BandStatistics* statistics) const {
-  const int planes = epilogue.two_planes ? 2 : 1;
+void Convolution::accumulate(const Row& row, const Chunk& chunk) const {
+  kernels_.accumulate(row.accumulation, format_, chunk.x, chunk.pixels, chunk.first_block * row.planes(),
+                      chunk.blocks * row.planes(), chunk.sums);
+}
+
+// Piece by piece. Where a tier can do both at once, each piece waits to be finished until the next one is summed.
+void Convolution::sum_and_finish(const Row& row, const Chunk& whole, Chunk& waiting) const {
+  const int piece_blocks = std::max(kernels_.piece_blocks / row.planes(), 1), piece_pixels = kernels_.piece_pixels;
+  for (int block = 0; block < whole.blocks; block += piece_blocks) {
+    for (int x = 0; x < whole.pixels; x += piece_pixels) {
+      Chunk piece = {whole.x + x, std::min(piece_pixels, whole.pixels - x), whole.first_block + block,
+                     std::min(piece_blocks, whole.blocks - block), whole.sums};
+      if (kernels_.finish_and_accumulate == nullptr) {
+        accumulate(row, piece);
+        finish_chunk(row, piece, nullptr);
+        continue;
+      }
+      if (waiting.sums == whole.sums) piece.sums += piece_pixels * kernels_.piece_blocks * kBlock;
+      if (waiting.pixels > 0) {
+        finish_chunk(row, waiting, &piece);
+      } else {
+        accumulate(row, piece);
+      }
+      waiting = piece;
+    }
+  }
+}
+
+// Of each block, finishes the pixels at the left border, inside, and at the right border; and sums `next`, if there is one.
+void Convolution::finish_chunk(const Row& row, const Chunk& chunk, const Chunk* next) const {
+  const Band& band = row.band;
+  const int planes = row.planes();
   const int64_t stop = chunk.x + chunk.pixels;
   const int64_t edges[4] = {chunk.x, std::clamp(band.left, chunk.x, stop), std::clamp(band.right, chunk.x, stop), stop};
   // Blocks that are finished together lie side by side in the output: of one sub-pixel, and of half precision.
@@ -151,7 +182,7 @@ void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilog
                      block % pixel_blocks + kernels_.finished_together <= pixel_blocks;
     together = fit ? kernels_.finished_together : 1;
     const float* inner = band.bias.data() + block * kBlock;
-    bool first = sets_pivot;
+    bool first = row.first && chunk.x == 0;
     for (int part = 0; part < 3; ++part) {
       const int64_t begin = edges[part], count = edges[part + 1] - begin;
       if (count == 0) continue;
@@ -160,18 +191,25 @@ void Convolution::finish_chunk(const ConvolutionRun& run, const Epilogue& epilog
       finish.pixels = count;
       finish.blocks = together;
       finish.accumulator_stride = static_cast<int64_t>(chunk.blocks) * planes * kBlock;
-      finish.accumulators = band.sums + (begin - chunk.x) * finish.accumulator_stride + position * planes * kBlock;
+      finish.accumulators = chunk.sums + (begin - chunk.x) * finish.accumulator_stride + position * planes * kBlock;
       finish.bias = part == 1 ? inner : inner + index * padded_outputs_;
       finish.bias_stride = part == 1 ? 0 : padded_outputs_;
       finish.channel = block * kBlock;
       finish.sets_pivot = first;
-      finish.statistics = statistics == nullptr ? nullptr : &statistics->row();
-      aim_finish(run, chunk.row, begin, block, band, finish);
-      kernels_.finish(epilogue, finish);
-      if (parameters_.planar) scatter(run, chunk.row, begin, count, block, band);
+      finish.statistics = row.statistics == nullptr ? nullptr : &row.statistics->row();
+      aim_finish(row.run, row.row, begin, block, band, finish);
+      if (part == 1 && next != nullptr) {
+        kernels_.finish_and_accumulate(row.epilogue, finish, row.accumulation, next->x, next->pixels,
+                                       next->first_block * planes, next->blocks * planes, next->sums);
+        next = nullptr;
+      } else {
+        kernels_.finish(row.epilogue, finish);
+      }
+      if (parameters_.planar) scatter(row.run, row.row, begin, count, block, band);
       first = false;
     }
   }
+  if (next != nullptr) accumulate(row, *next);
 }
 
 // Where the operand and the output of the pixels from x on lie, of a block.
@@ -182,12 +220,17 @@ void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, 
   finish.float_output = parameters_.planar ? band.values : nullptr;
   finish.half_output = nullptr;
   finish.output_stride = kBlock;
+  finish.past_caches = false;
   if (parameters_.planar) return;
   const int size = static_cast<int>(parameters_.blocksize), pixel_blocks = this->pixel_blocks();
   const int subpixel = block / pixel_blocks, dy = subpixel / size, dx = subpixel % size;
   finish.output_stride = size * padded_channels_;
   finish.half_output = run.half_output + ((row * size + dy) * band.width * size + x * size + dx) * padded_channels_ +
                        (block - subpixel * pixel_blocks) * kBlock;
+  const int64_t bytes = output_height(run.height) * band.width * size * size * padded_channels_ * kHalfBytes;
+  finish.past_caches = bytes > kernels_.cached_bytes &&
+                       reinterpret_cast<uintptr_t>(finish.half_output) % kLineBytes == 0 &&
+                       finish.output_stride * kHalfBytes % kLineBytes == 0;
 }
 
 // The band's values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for.

@@ -11,6 +11,7 @@ namespace daq {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kSideSlack = 3;  // sums that are read past those side by side
+constexpr int64_t kHalfBytes = 2, kLineBytes = 64;  // of a value of a native map; of a line of a cache
 
 // Grows `memory` to hold `count` aligned items.
 template <class T>
@@ -58,7 +59,7 @@ struct Convolution::Band {
   std::vector<uint8_t> codes;         // of these
   std::vector<float> carry, offsets;  // of an output channel that is folded
   int64_t left = 0, right = 0;     // pixels before and from which a tap leaves the picture
-  int32_t* sums = nullptr;       // of a chunk: (pixels, blocks, planes, kBlock)
+  int32_t* sums = nullptr;       // of chunks
   int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)
   float* values = nullptr;
 };
@@ -70,8 +71,21 @@ struct Convolution::NewRow {
 };
 
 struct Convolution::Chunk {
-  int64_t row, x;  // of the output
+  int64_t x;
   int pixels, first_block, blocks;
+  int32_t* sums;  // (pixels, blocks, planes, kBlock)
+};
+
+struct Convolution::Row {
+  const ConvolutionRun& run;
+  int64_t row;
+  bool first;  // of its band
+  const Epilogue& epilogue;
+  const Accumulation& accumulation;
+  const Band& band;
+  BandStatistics* statistics;  // or null
+
+  int planes() const { return epilogue.two_planes ? 2 : 1; }
 };
 
 }  // namespace daq

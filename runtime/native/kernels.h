@@ -129,14 +129,17 @@ struct Finish {
   float* float_output;              // or null
   int64_t output_stride;
   int channel;                      // first of the block, into the arrays of Epilogue
+  bool past_caches;                 // whether half_output is written past them: several blocks begin a line there
   bool sets_pivot;                  // the first value of each channel becomes its pivot
   const RowStatistics* statistics;  // or null; indexed by `channel` too
 };
 
 struct Kernels {
   Isa isa;
-  int chunk;   // pixels that `accumulate` likes best, at most kLargestChunk
+  int chunk;   // pixels that share weights in the first cache, at most kLargestChunk
   int blocks;  // and blocks, at most kBlocksTogether
+  int piece_pixels, piece_blocks;  // of these, as many as are summed before they are finished
+  int64_t cached_bytes;            // larger maps are written past the caches, where several blocks are finished together
 
   // The format for codes up to `largest_code` and so many neighbouring taps a segment, and the largest code it may be
   // shifted to. A row of codes may be read kReadPast pixels past its end.
@@ -173,12 +176,16 @@ struct Kernels {
   // Sums of products for `pixels` (at most kLargestChunk) from `x` on and blocks first..first + count: (pixels, count, kBlock).
   void (*accumulate)(const Accumulation&, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums);
 
-  // Called when a thread has done with `accumulate` for a while.
+  // Called when a thread has done for a while, and before others read what it wrote.
   void (*leave)();
 
   // Sums made values; of several blocks at once where they follow one another, also in the output.
   int finished_together;
   void (*finish)(const Epilogue&, const Finish&);
+
+  // The same, and meanwhile the sums of a piece, as `accumulate` has them; null where one would not hide behind the other.
+  void (*finish_and_accumulate)(const Epilogue&, const Finish&, const Accumulation&, int64_t x, int pixels, int first_block,
+                                int count, int32_t* sums);
 
   // The same after sums in float: `finish` with float accumulators, of one block.
   void (*finish_float)(const Epilogue&, const Finish&, const float* sums);

@@ -54,6 +54,14 @@ inline Part part_store_half(uint16_t* p, Part v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
   return _mm512_cvtph_ps(half);
 }
+// A line of a cache, past the caches: p begins one. Sets both to what was stored.
+inline void part_stream_half(uint16_t* p, Part& a, Part& b) {
+  const __m256i first = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256i second = _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+  a = _mm512_cvtph_ps(first);
+  b = _mm512_cvtph_ps(second);
+}
 inline void part_store_bytes(uint8_t* p, Part v) {  // values are whole numbers 0..255
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
 }

@@ -12,10 +12,11 @@ namespace {
 
 constexpr int64_t kTileSteps = 16;  // 64 bytes of codes
 constexpr int kTilePixels = 16;
-constexpr int kRunPixels = 2 * kTilePixels;
-// Weights of two blocks fill most of the first cache beside all else that passes through it: several runs of pixels use them
-// before anything else does.
-constexpr int kChunk = 3 * kRunPixels;
+constexpr int kPiecePixels = 2 * kTilePixels, kPieceBlocks = 2;
+// Weights of two blocks fill most of the first cache beside all else that passes through it: several pieces use them before
+// anything else does.
+constexpr int kChunk = 3 * kPiecePixels;
+constexpr int64_t kCachedBytes = 64 << 20;  // half of what such processors have, and more than a machine's share of that
 
 CodeFormat format(int, bool exact, int64_t) { return exact ? CodeFormat::two_planes : CodeFormat::bytes; }
 
@@ -29,7 +30,6 @@ int largest_weight(int largest_code, int64_t products, CodeFormat format) {
 
 int64_t steps(int64_t elements, CodeFormat) { return round_up(elements / 4, kTileSteps); }
 
-// Tiles 0..3: sums of two runs of pixels x two blocks; 4, 5: codes of the runs; 6, 7: weights of the blocks.
 // LDTILECFG is dear, so a thread keeps its configuration until `leave`.
 thread_local int configured_rows[2] = {0, 0};
 
@@ -47,55 +47,90 @@ void configure(int rows0, int rows1) {
   DAQ_TILE_CONFIGURE(&configuration);
 }
 
-void two_runs(const Accumulation& a, int64_t x, int pixels, int first_block, bool two_blocks, int32_t* sums, int64_t stride) {
-  const int rows0 = pixels < kTilePixels ? pixels : kTilePixels;
-  const int rows1 = pixels - rows0;
-  configure(rows0, rows1 > 0 ? rows1 : 1);
-  const int64_t block_bytes = a.segments * a.steps * kStepBytes;
-  const auto* weights = static_cast<const uint8_t*>(a.weights) + first_block * block_bytes;
-  DAQ_TILE_ZERO(0);
-  DAQ_TILE_ZERO(1);
-  DAQ_TILE_ZERO(2);
-  DAQ_TILE_ZERO(3);
-  for (int segment = 0; segment < a.segments; ++segment) {
-    const uint8_t* codes = a.codes[segment] + x * a.advance;
-    for (int64_t step = 0; step < a.steps; step += kTileSteps) {
-      DAQ_TILE_LOAD(4, codes, a.advance);
-      DAQ_TILE_LOAD(6, weights, kStepBytes);
-      DAQ_TILE_DOT(0, 4, 6);
-      if (two_blocks) {
-        DAQ_TILE_LOAD(7, weights + block_bytes, kStepBytes);
-        DAQ_TILE_DOT(1, 4, 7);
-      }
-      if (rows1 > 0) {
-        DAQ_TILE_LOAD(5, codes + kTilePixels * a.advance, a.advance);
-        DAQ_TILE_DOT(2, 5, 6);
-        if (two_blocks) DAQ_TILE_DOT(3, 5, 7);
-      }
-      codes += kTileSteps * 4;
-      weights += kTileSteps * kStepBytes;
-    }
+// The sums of up to two runs of 16 pixels and two blocks, step by step. Tiles 0..3: sums; 4, 5: codes of the runs; 6, 7:
+// weights of the blocks.
+class Tiles {
+ public:
+  Tiles(const Accumulation& a, int64_t x, int pixels, int first_block, bool two_blocks)
+      : a_(a), x_(x), codes_(a.codes[0] + x * a.advance), two_runs_(pixels > kTilePixels), two_blocks_(two_blocks) {
+    block_bytes_ = a.segments * a.steps * kStepBytes;
+    weights_ = static_cast<const uint8_t*>(a.weights) + first_block * block_bytes_;
+    configure(two_runs_ ? kTilePixels : pixels, two_runs_ ? pixels - kTilePixels : 1);
+    DAQ_TILE_ZERO(0);
+    DAQ_TILE_ZERO(1);
+    DAQ_TILE_ZERO(2);
+    DAQ_TILE_ZERO(3);
   }
-  const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(int32_t));
-  DAQ_TILE_STORE(0, sums, row_bytes);
-  if (two_blocks) DAQ_TILE_STORE(1, sums + kBlock, row_bytes);
-  if (rows1 > 0) {
-    DAQ_TILE_STORE(2, sums + kTilePixels * stride, row_bytes);
-    if (two_blocks) DAQ_TILE_STORE(3, sums + kTilePixels * stride + kBlock, row_bytes);
+
+  int64_t steps() const { return a_.segments * a_.steps / kTileSteps; }
+
+  bool more() const { return segment_ < a_.segments; }
+
+  // All four tiles are loaded first: where another thread of the core uses its tiles too, products wait less.
+  __attribute__((always_inline)) void step() {
+    DAQ_TILE_LOAD(4, codes_, a_.advance);
+    DAQ_TILE_LOAD(6, weights_, kStepBytes);
+    if (two_blocks_) DAQ_TILE_LOAD(7, weights_ + block_bytes_, kStepBytes);
+    if (two_runs_) DAQ_TILE_LOAD(5, codes_ + kTilePixels * a_.advance, a_.advance);
+    DAQ_TILE_DOT(0, 4, 6);
+    if (two_blocks_) DAQ_TILE_DOT(1, 4, 7);
+    if (two_runs_) DAQ_TILE_DOT(2, 5, 6);
+    if (two_runs_ && two_blocks_) DAQ_TILE_DOT(3, 5, 7);
+    weights_ += kTileSteps * kStepBytes;
+    codes_ += kTileSteps * 4;
+    step_ += kTileSteps;
+    if (step_ < a_.steps) return;
+    step_ = 0;
+    if (++segment_ < a_.segments) codes_ = a_.codes[segment_] + x_ * a_.advance;
   }
-}
+
+  // The rest of them, and the sums to memory, (pixels, stride).
+  void finish(int32_t* sums, int64_t stride) {
+    while (more()) step();
+    const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(int32_t));
+    DAQ_TILE_STORE(0, sums, row_bytes);
+    if (two_blocks_) DAQ_TILE_STORE(1, sums + kBlock, row_bytes);
+    if (two_runs_) DAQ_TILE_STORE(2, sums + kTilePixels * stride, row_bytes);
+    if (two_runs_ && two_blocks_) DAQ_TILE_STORE(3, sums + kTilePixels * stride + kBlock, row_bytes);
+  }
+
+ private:
+  const Accumulation& a_;
+  const int64_t x_;
+  const uint8_t *codes_, *weights_;
+  int64_t block_bytes_, step_ = 0;
+  int segment_ = 0;
+  const bool two_runs_, two_blocks_;
+};
 
 void accumulate(const Accumulation& a, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
-  for (int block = 0; block < count; block += 2) {
-    for (int p = 0; p < pixels; p += kRunPixels) {
-      const int run_pixels = static_cast<int>(smaller(kRunPixels, pixels - p));
-      two_runs(a, x + p, run_pixels, first_block + block, block + 1 < count, sums + p * stride + block * kBlock, stride);
+  for (int block = 0; block < count; block += kPieceBlocks) {
+    for (int p = 0; p < pixels; p += kPiecePixels) {
+      const int piece_pixels = static_cast<int>(smaller(kPiecePixels, pixels - p));
+      Tiles tiles(a, x + p, piece_pixels, first_block + block, block + 1 < count);
+      tiles.finish(sums + p * stride + block * kBlock, stride);
     }
   }
 }
 
+// Tiles multiply by themselves once they are told to, so that the processor finishes other sums meanwhile. It looks a few
+// hundred instructions ahead, no further: a step of the tiles is told between every four pixels.
+void finish_and_accumulate(const Epilogue& epilogue, const Finish& run, const Accumulation& a, int64_t x, int pixels,
+                           int first_block, int count, int32_t* sums) {
+  constexpr int64_t kBetween = 4;
+  Tiles tiles(a, x, pixels, first_block, count == kPieceBlocks);
+  const int64_t together = std::max<int64_t>(tiles.steps() * kBetween / run.pixels, 1);
+  finish_beside(epilogue, run, [&](int64_t pixel) __attribute__((always_inline)) {
+    if (pixel % kBetween != 0) return;
+    for (int64_t i = 0; i < together && tiles.more(); ++i) tiles.step();
+  });
+  tiles.finish(sums, count * kBlock);
+}
+
+// What was written past the caches is seen by others only after SFENCE.
 void leave() {
+  _mm_sfence();
   configured_rows[0] = configured_rows[1] = 0;
   DAQ_TILE_RELEASE();
 }
@@ -103,9 +138,9 @@ void leave() {
 }  // namespace
 
 extern const Kernels kAmxKernels = {
-    Isa::amx, kChunk, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair,
-    largest_product, fold, pack, accumulate, leave, kFinishedTogether, finish, finish_float, accumulate_float,
-    planar_statistics,
+    Isa::amx, kChunk, kBlocksTogether, kPiecePixels, kPieceBlocks, kCachedBytes, format, largest_shifted_code, largest_weight,
+    steps, quantize, quantize_groups, pair, largest_product, fold, pack, accumulate, leave, kFinishedTogether, finish,
+    finish_and_accumulate, finish_float, accumulate_float, planar_statistics,
 };
 
 }  // namespace daq

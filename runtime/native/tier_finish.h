@@ -67,9 +67,15 @@ Asked asked_of(const Epilogue& epilogue, const Finish& run) {
           statistics, statistics && run.statistics->positives != nullptr};
 }
 
+// What is done beside finishing, pixel by pixel.
+struct Nothing {
+  void operator()(int64_t) const {}
+};
+
 // The sums of some blocks and a run of pixels become values: scale, bias, activation, operand, statistics, store.
-template <int kBlocks, class Asks, class Value>
-inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks asks, Value value_of) {
+template <int kBlocks, class Asks, class Value, class Beside = Nothing>
+inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks asks, Value value_of,
+                          Beside&& beside = Beside()) {
   const auto load = [&](const float* values) { return load_blocks<kBlocks>(values + run.channel); };
   const auto store = [&](float* target, const Blocks<kBlocks>& values) { store_blocks(target + run.channel, values); };
   const Blocks<kBlocks> slope = load(epilogue.slope), valid = load(epilogue.valid);
@@ -100,13 +106,13 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
   const auto stored_at = [&](int64_t x, int b) {
     return lanes_store_half(half_output + x * output_stride + b * kBlock, lanes_hold_half(value_at(x, b)));
   };
-  const auto fetch_ahead = [&](int64_t x) {
-    __builtin_prefetch(half_output + (x + kFetchedAhead) * output_stride, 1);
+  const auto fetch_ahead = [&](int64_t x, bool past_caches) {
+    if (!past_caches) __builtin_prefetch(half_output + (x + kFetchedAhead) * output_stride, 1);
     if (asks.operand != Operand::none) __builtin_prefetch(operand + (x + kFetchedAhead) * operand_stride);
   };
   if (!asks.statistics) {
     for (int64_t x = 0; x < pixels; ++x) {
-      fetch_ahead(x);
+      fetch_ahead(x, false);
       DAQ_EACH_BLOCK stored_at(x, b);
     }
     return;
@@ -119,16 +125,29 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
   Blocks<kBlocks> positives = asks.positives ? load(statistics.positives) : pivot;
   Blocks<kBlocks> total = load(statistics.total), squares = load(statistics.total_squares);
   Blocks<kBlocks> minimum = load(statistics.minimum), maximum = load(statistics.maximum);
-  for (int64_t x = 0; x < pixels; ++x) {
-    fetch_ahead(x);
-    DAQ_EACH_BLOCK {
-      const Lanes value = stored_at(x, b), distance = value - pivot.block[b];
-      if (asks.positives) positives.block[b] = lanes_count_positive(positives.block[b], value);
-      total.block[b] = total.block[b] + distance;
-      squares.block[b] = lanes_fma(distance, distance, squares.block[b]);
-      minimum.block[b] = lanes_min(value, minimum.block[b]);
-      maximum.block[b] = lanes_max(value, maximum.block[b]);
+  const auto finish_pixels = [&](auto past_caches) {
+    for (int64_t x = 0; x < pixels; ++x) {
+      beside(x);
+      fetch_ahead(x, past_caches);
+      Blocks<kBlocks> line;
+      if constexpr (past_caches) {
+        DAQ_EACH_BLOCK line.block[b] = lanes_hold_half(value_at(x, b));
+        part_stream_half(half_output + x * output_stride, line.block[0].part[0], line.block[1].part[0]);
+      }
+      DAQ_EACH_BLOCK {
+        const Lanes value = past_caches ? line.block[b] : stored_at(x, b), distance = value - pivot.block[b];
+        if (asks.positives) positives.block[b] = lanes_count_positive(positives.block[b], value);
+        total.block[b] = total.block[b] + distance;
+        squares.block[b] = lanes_fma(distance, distance, squares.block[b]);
+        minimum.block[b] = lanes_min(value, minimum.block[b]);
+        maximum.block[b] = lanes_max(value, maximum.block[b]);
+      }
     }
+  };
+  if (kBlocks == 2 && run.past_caches) {
+    finish_pixels(std::bool_constant<kBlocks == 2>());
+  } else {
+    finish_pixels(std::false_type());
   }
   if (asks.positives) store(statistics.positives, positives);
   store(statistics.total, total);
@@ -137,19 +156,20 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
   store(statistics.maximum, maximum);
 }
 
-template <int kBlocks, Activation kActivation, bool kPositives, class Value>
-inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value value_of) {
+template <int kBlocks, Activation kActivation, bool kPositives, class Value, class Beside>
+inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value value_of, Beside&& beside) {
   if (run.operand == nullptr) {
-    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::none, false, kPositives>{}, value_of);
+    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::none, false, kPositives>{}, value_of, beside);
   } else if (epilogue.operand_first) {
-    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::add, true, kPositives>{}, value_of);
+    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::add, true, kPositives>{}, value_of, beside);
   } else {
-    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::add, false, kPositives>{}, value_of);
+    finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::add, false, kPositives>{}, value_of, beside);
   }
 }
 
-template <int kBlocks>
-void finish_blocks(const Epilogue& epilogue, const Finish& run) {
+// `beside` is called in the usual cases only.
+template <int kBlocks, class Beside>
+void finish_blocks(const Epilogue& epilogue, const Finish& run, Beside&& beside) {
   const Blocks<kBlocks> scale = load_blocks<kBlocks>(epilogue.scale + run.channel);
   const int32_t* sums = run.accumulators;
   const int64_t stride = run.accumulator_stride;
@@ -165,23 +185,26 @@ void finish_blocks(const Epilogue& epilogue, const Finish& run) {
   };
   if (asked.statistics && asked.operand != Operand::multiply) {
     if (asked.activation == Activation::relu) {
-      if (asked.positives) return finish_usual<kBlocks, Activation::relu, true>(epilogue, run, value_of);
-      return finish_usual<kBlocks, Activation::relu, false>(epilogue, run, value_of);
+      if (asked.positives) return finish_usual<kBlocks, Activation::relu, true>(epilogue, run, value_of, beside);
+      return finish_usual<kBlocks, Activation::relu, false>(epilogue, run, value_of, beside);
     }
     if (asked.activation == Activation::none && !asked.positives) {
-      return finish_usual<kBlocks, Activation::none, false>(epilogue, run, value_of);
+      return finish_usual<kBlocks, Activation::none, false>(epilogue, run, value_of, beside);
     }
     if (asked.activation == Activation::slope && !asked.positives) {
-      return finish_usual<kBlocks, Activation::slope, false>(epilogue, run, value_of);
+      return finish_usual<kBlocks, Activation::slope, false>(epilogue, run, value_of, beside);
     }
   }
   finish_values<kBlocks>(epilogue, run, asked, value_of);
 }
 
-void finish(const Epilogue& epilogue, const Finish& run) {
-  if (run.blocks == 1) return finish_blocks<1>(epilogue, run);
-  finish_blocks<kFinishedTogether>(epilogue, run);
+template <class Beside>
+void finish_beside(const Epilogue& epilogue, const Finish& run, Beside&& beside) {
+  if (run.blocks == 1) return finish_blocks<1>(epilogue, run, beside);
+  finish_blocks<kFinishedTogether>(epilogue, run, beside);
 }
+
+void finish(const Epilogue& epilogue, const Finish& run) { finish_beside(epilogue, run, Nothing()); }
 
 #undef DAQ_EACH_BLOCK
 
