@@ -129,7 +129,7 @@ struct Finish {
   float* float_output;              // or null
   int64_t output_stride;
   int channel;                      // first of the block, into the arrays of Epilogue
-  bool past_caches;                 // whether half_output is written past them: several blocks begin a line there
+  bool past_caches;                 // whether half_output may be written past them: several blocks begin a line there
   bool sets_pivot;                  // the first value of each channel becomes its pivot
   const RowStatistics* statistics;  // or null; indexed by `channel` too
 };

@@ -16,7 +16,7 @@ constexpr int kPiecePixels = 2 * kTilePixels, kPieceBlocks = 2;
 // Weights of two blocks fill most of the first cache beside all else that passes through it: several pieces use them before
 // anything else does.
 constexpr int kChunk = 3 * kPiecePixels;
-constexpr int64_t kCachedBytes = 64 << 20;  // half of what such processors have, and more than a machine's share of that
+constexpr int64_t kCachedBytes = 64 << 20;  // maps of 118 MB gain by being written past the caches, 29 MB do not
 
 CodeFormat format(int, bool exact, int64_t) { return exact ? CodeFormat::two_planes : CodeFormat::bytes; }
 
@@ -84,8 +84,8 @@ class Tiles {
     if (++segment_ < a_.segments) codes_ = a_.codes[segment_] + x_ * a_.advance;
   }
 
-  // The rest of them, and the sums to memory, (pixels, stride).
-  void finish(int32_t* sums, int64_t stride) {
+  // The steps that are left, and the sums to memory, (pixels, stride).
+  void complete(int32_t* sums, int64_t stride) {
     while (more()) step();
     const int64_t row_bytes = stride * static_cast<int64_t>(sizeof(int32_t));
     DAQ_TILE_STORE(0, sums, row_bytes);
@@ -109,23 +109,31 @@ void accumulate(const Accumulation& a, CodeFormat, int64_t x, int pixels, int fi
     for (int p = 0; p < pixels; p += kPiecePixels) {
       const int piece_pixels = static_cast<int>(smaller(kPiecePixels, pixels - p));
       Tiles tiles(a, x + p, piece_pixels, first_block + block, block + 1 < count);
-      tiles.finish(sums + p * stride + block * kBlock, stride);
+      tiles.complete(sums + p * stride + block * kBlock, stride);
     }
   }
 }
 
 // Tiles multiply by themselves once they are told to, so that the processor finishes other sums meanwhile. It looks a few
-// hundred instructions ahead, no further: a step of the tiles is told between every four pixels.
-void finish_and_accumulate(const Epilogue& epilogue, const Finish& run, const Accumulation& a, int64_t x, int pixels,
-                           int first_block, int count, int32_t* sums) {
-  constexpr int64_t kBetween = 4;
-  Tiles tiles(a, x, pixels, first_block, count == kPieceBlocks);
-  const int64_t together = std::max<int64_t>(tiles.steps() * kBetween / run.pixels, 1);
-  finish_beside(epilogue, run, [&](int64_t pixel) __attribute__((always_inline)) {
+// hundred instructions ahead, no further: steps of the tiles are told between every four pixels.
+struct Steps {
+  static constexpr bool kPastCaches = true;
+  static constexpr int64_t kBetween = 4;
+
+  Tiles& tiles;
+  const int64_t together;
+
+  __attribute__((always_inline)) void operator()(int64_t pixel) const {
     if (pixel % kBetween != 0) return;
     for (int64_t i = 0; i < together && tiles.more(); ++i) tiles.step();
-  });
-  tiles.finish(sums, count * kBlock);
+  }
+};
+
+void finish_and_accumulate(const Epilogue& epilogue, const Finish& run, const Accumulation& a, int64_t x, int pixels,
+                           int first_block, int count, int32_t* sums) {
+  Tiles tiles(a, x, pixels, first_block, count == kPieceBlocks);
+  finish_beside(epilogue, run, Steps{tiles, std::max<int64_t>(tiles.steps() * Steps::kBetween / run.pixels, 1)});
+  tiles.complete(sums, count * kBlock);
 }
 
 // What was written past the caches is seen by others only after SFENCE.

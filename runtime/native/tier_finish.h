@@ -67,15 +67,16 @@ Asked asked_of(const Epilogue& epilogue, const Finish& run) {
           statistics, statistics && run.statistics->positives != nullptr};
 }
 
-// What is done beside finishing, pixel by pixel.
+// What is done beside finishing, pixel by pixel; and whether there is a loop that writes past the caches.
 struct Nothing {
+  static constexpr bool kPastCaches = false;
   void operator()(int64_t) const {}
 };
 
 // The sums of some blocks and a run of pixels become values: scale, bias, activation, operand, statistics, store.
 template <int kBlocks, class Asks, class Value, class Beside = Nothing>
 inline void finish_values(const Epilogue& epilogue, const Finish& run, const Asks asks, Value value_of,
-                          Beside&& beside = Beside()) {
+                          const Beside& beside = Beside()) {
   const auto load = [&](const float* values) { return load_blocks<kBlocks>(values + run.channel); };
   const auto store = [&](float* target, const Blocks<kBlocks>& values) { store_blocks(target + run.channel, values); };
   const Blocks<kBlocks> slope = load(epilogue.slope), valid = load(epilogue.valid);
@@ -144,8 +145,9 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
       }
     }
   };
-  if (kBlocks == 2 && run.past_caches) {
-    finish_pixels(std::bool_constant<kBlocks == 2>());
+  constexpr std::bool_constant<kBlocks == 2 && Beside::kPastCaches> may_pass;
+  if (may_pass && run.past_caches) {
+    finish_pixels(may_pass);
   } else {
     finish_pixels(std::false_type());
   }
@@ -157,7 +159,7 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
 }
 
 template <int kBlocks, Activation kActivation, bool kPositives, class Value, class Beside>
-inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value value_of, Beside&& beside) {
+inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value value_of, const Beside& beside) {
   if (run.operand == nullptr) {
     finish_values<kBlocks>(epilogue, run, Usual<kActivation, Operand::none, false, kPositives>{}, value_of, beside);
   } else if (epilogue.operand_first) {
@@ -169,7 +171,7 @@ inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value valu
 
 // `beside` is called in the usual cases only.
 template <int kBlocks, class Beside>
-void finish_blocks(const Epilogue& epilogue, const Finish& run, Beside&& beside) {
+void finish_blocks(const Epilogue& epilogue, const Finish& run, const Beside& beside) {
   const Blocks<kBlocks> scale = load_blocks<kBlocks>(epilogue.scale + run.channel);
   const int32_t* sums = run.accumulators;
   const int64_t stride = run.accumulator_stride;
@@ -199,7 +201,7 @@ void finish_blocks(const Epilogue& epilogue, const Finish& run, Beside&& beside)
 }
 
 template <class Beside>
-void finish_beside(const Epilogue& epilogue, const Finish& run, Beside&& beside) {
+void finish_beside(const Epilogue& epilogue, const Finish& run, const Beside& beside) {
   if (run.blocks == 1) return finish_blocks<1>(epilogue, run, beside);
   finish_blocks<kFinishedTogether>(epilogue, run, beside);
 }
