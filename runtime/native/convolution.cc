@@ -128,7 +128,7 @@ int64_t Convolution::output_width(int64_t width) const { return convolved_size(p
 
 // Sums of every column of a row of codes with every tap of the kernel rows by itself.
 void Convolution::sum_side_by_side(const Folded& folded, int64_t width, Band& band) const {
-  const int blocks = static_cast<int>(side_blocks_) * (format_ == CodeFormat::two_planes ? 2 : 1);
+  const int blocks = static_cast<int>(side_blocks_) * planes();
   const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), pixel_bytes_, steps_, folded.packed,
                                      side_valid_.data()};
   const int64_t columns = width + kernel_[1] - 1;
@@ -141,7 +141,7 @@ void Convolution::sum_side_by_side(const Folded& folded, int64_t width, Band& ba
 // What `accumulate` would have given for a chunk: tap kx comes from kx columns further.
 void Convolution::add_taps(const Chunk& chunk, Band& band) const {
   typedef int32_t Four __attribute__((vector_size(16)));
-  const int64_t planes = format_ == CodeFormat::two_planes ? 2 : 1, lanes = side_blocks_ * kBlock, stride = planes * lanes;
+  const int64_t planes = this->planes(), lanes = side_blocks_ * kBlock, stride = planes * lanes;
   const int64_t taps = kernel_[1], next = stride + outputs_;
   for (int64_t plane = 0; plane < planes; ++plane) {
     // Nobody reads what is past the last output.

@@ -93,11 +93,12 @@ class Convolution {
   void begin_band(int64_t input_width, Band& band) const;
   NewRow hold_rows(const ConvolutionRun& run, const Folded& folded, int64_t row, Band& band) const;
   void accumulate(const Row& row, const Chunk& chunk) const;
-  void sum_and_finish(const Row& row, const Chunk& whole, Chunk& waiting) const;
+  void sum_and_finish(const Row& row, const Chunk& chunk, Chunk& waiting) const;
   void finish_chunk(const Row& row, const Chunk& chunk, const Chunk* next) const;
   // Of the native output. Divided as int: with 64 bits that would take longer than all else that is done with the result.
   int pixel_blocks() const { return static_cast<int>(padded_channels_) / kBlock; }
-  void aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band, Finish& finish) const;
+  int planes() const { return format_ == CodeFormat::two_planes ? 2 : 1; }
+  void aim_finish(const Row& row, int64_t x, int block, Finish& finish) const;
   void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const Band& band) const;
 
   const Kernels& kernels_;

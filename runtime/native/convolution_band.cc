@@ -106,17 +106,18 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
                            BandStatistics* statistics) const {
   if (!band.continues(folded, first_row)) begin_band(run.width, band);
   const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
-  const int planes = format_ == CodeFormat::two_planes ? 2 : 1;
-  const int blocks = static_cast<int>(padded_outputs_ / kBlock) * planes;
+  const int planes = this->planes(), blocks = static_cast<int>(padded_outputs_ / kBlock) * planes;
   const Epilogue epilogue = {folded.scale.data(),    slope_.data(),       valid_.data(),
                              parameters_.activation, parameters_.operand, parameters_.operand_first, planes == 2};
+  const int64_t map_bytes =
+      output_height(run.height) * band.width * parameters_.blocksize * parameters_.blocksize * padded_channels_ * kHalfBytes;
   for (int64_t y = first_row; y < last_row; ++y) {
     NewRow new_row = hold_rows(run, folded, y, band);
     border_bias(folded, run.width, band);
     if (statistics != nullptr) statistics->begin_row();
     const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
                                        folded.packed, valid_.data()};
-    const Row row = {run, y, y == first_row, epilogue, accumulation, band, statistics};
+    const Row row = {run, y, y == first_row, map_bytes > kernels_.cached_bytes, epilogue, accumulation, band, statistics};
     if (side_blocks_ > 0) sum_side_by_side(folded, band.width, band);
     Chunk waiting = {};
     for (int block = 0; block < blocks; block += kernels_.blocks) {
@@ -141,23 +142,22 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
 }
 
 void Convolution::accumulate(const Row& row, const Chunk& chunk) const {
-  kernels_.accumulate(row.accumulation, format_, chunk.x, chunk.pixels, chunk.first_block * row.planes(),
-                      chunk.blocks * row.planes(), chunk.sums);
+  kernels_.accumulate(row.accumulation, format_, chunk.x, chunk.pixels, chunk.first_block * planes(), chunk.blocks * planes(),
+                      chunk.sums);
 }
 
-// Piece by piece. Where a tier can do both at once, each piece waits to be finished until the next one is summed.
-void Convolution::sum_and_finish(const Row& row, const Chunk& whole, Chunk& waiting) const {
-  const int piece_blocks = std::max(kernels_.piece_blocks / row.planes(), 1), piece_pixels = kernels_.piece_pixels;
-  for (int block = 0; block < whole.blocks; block += piece_blocks) {
-    for (int x = 0; x < whole.pixels; x += piece_pixels) {
-      Chunk piece = {whole.x + x, std::min(piece_pixels, whole.pixels - x), whole.first_block + block,
-                     std::min(piece_blocks, whole.blocks - block), whole.sums};
-      if (kernels_.finish_and_accumulate == nullptr) {
-        accumulate(row, piece);
-        finish_chunk(row, piece, nullptr);
-        continue;
-      }
-      if (waiting.sums == whole.sums) piece.sums += piece_pixels * kernels_.piece_blocks * kBlock;
+// Where sums can hide behind finishing, each piece of a chunk waits to be finished until the next one is summed.
+void Convolution::sum_and_finish(const Row& row, const Chunk& chunk, Chunk& waiting) const {
+  if (kernels_.finish_and_accumulate == nullptr || format_ != CodeFormat::bytes) {
+    accumulate(row, chunk);
+    return finish_chunk(row, chunk, nullptr);
+  }
+  const int piece_pixels = kernels_.piece_pixels, piece_blocks = kernels_.piece_blocks;
+  for (int block = 0; block < chunk.blocks; block += piece_blocks) {
+    for (int x = 0; x < chunk.pixels; x += piece_pixels) {
+      Chunk piece = {chunk.x + x, std::min(piece_pixels, chunk.pixels - x), chunk.first_block + block,
+                     std::min(piece_blocks, chunk.blocks - block), chunk.sums};
+      if (waiting.sums == chunk.sums) piece.sums += piece_pixels * piece_blocks * kBlock;
       if (waiting.pixels > 0) {
         finish_chunk(row, waiting, &piece);
       } else {
@@ -171,7 +171,7 @@ void Convolution::sum_and_finish(const Row& row, const Chunk& whole, Chunk& wait
 // Of each block, finishes the pixels at the left border, inside, and at the right border; and sums `next`, if there is one.
 void Convolution::finish_chunk(const Row& row, const Chunk& chunk, const Chunk* next) const {
   const Band& band = row.band;
-  const int planes = row.planes();
+  const int planes = this->planes();
   const int64_t stop = chunk.x + chunk.pixels;
   const int64_t edges[4] = {chunk.x, std::clamp(band.left, chunk.x, stop), std::clamp(band.right, chunk.x, stop), stop};
   // Blocks that are finished together lie side by side in the output: of one sub-pixel, and of half precision.
@@ -197,15 +197,15 @@ void Convolution::finish_chunk(const Row& row, const Chunk& chunk, const Chunk* 
       finish.channel = block * kBlock;
       finish.sets_pivot = first;
       finish.statistics = row.statistics == nullptr ? nullptr : &row.statistics->row();
-      aim_finish(row.run, row.row, begin, block, band, finish);
+      aim_finish(row, begin, block, finish);
       if (part == 1 && next != nullptr) {
-        kernels_.finish_and_accumulate(row.epilogue, finish, row.accumulation, next->x, next->pixels,
-                                       next->first_block * planes, next->blocks * planes, next->sums);
+        kernels_.finish_and_accumulate(row.epilogue, finish, row.accumulation, next->x, next->pixels, next->first_block,
+                                       next->blocks, next->sums);
         next = nullptr;
       } else {
         kernels_.finish(row.epilogue, finish);
       }
-      if (parameters_.planar) scatter(row.run, row.row, begin, count, block, band);
+      if (parameters_.planar) scatter(row.run, row.y, begin, count, block, band);
       first = false;
     }
   }
@@ -213,11 +213,12 @@ void Convolution::finish_chunk(const Row& row, const Chunk& chunk, const Chunk* 
 }
 
 // Where the operand and the output of the pixels from x on lie, of a block.
-void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, int block, const Band& band,
-                             Finish& finish) const {
-  finish.operand = run.operand == nullptr ? nullptr : run.operand + (row * band.width + x) * padded_outputs_ + block * kBlock;
+void Convolution::aim_finish(const Row& row, int64_t x, int block, Finish& finish) const {
+  const int64_t width = row.band.width;
+  const uint16_t* operand = row.run.operand;
+  finish.operand = operand == nullptr ? nullptr : operand + (row.y * width + x) * padded_outputs_ + block * kBlock;
   finish.operand_stride = padded_outputs_;
-  finish.float_output = parameters_.planar ? band.values : nullptr;
+  finish.float_output = parameters_.planar ? row.band.values : nullptr;
   finish.half_output = nullptr;
   finish.output_stride = kBlock;
   finish.past_caches = false;
@@ -225,11 +226,9 @@ void Convolution::aim_finish(const ConvolutionRun& run, int64_t row, int64_t x, 
   const int size = static_cast<int>(parameters_.blocksize), pixel_blocks = this->pixel_blocks();
   const int subpixel = block / pixel_blocks, dy = subpixel / size, dx = subpixel % size;
   finish.output_stride = size * padded_channels_;
-  finish.half_output = run.half_output + ((row * size + dy) * band.width * size + x * size + dx) * padded_channels_ +
+  finish.half_output = row.run.half_output + ((row.y * size + dy) * width * size + x * size + dx) * padded_channels_ +
                        (block - subpixel * pixel_blocks) * kBlock;
-  const int64_t bytes = output_height(run.height) * band.width * size * size * padded_channels_ * kHalfBytes;
-  finish.past_caches = bytes > kernels_.cached_bytes &&
-                       reinterpret_cast<uintptr_t>(finish.half_output) % kLineBytes == 0 &&
+  finish.past_caches = row.past_caches && reinterpret_cast<uintptr_t>(finish.half_output) % kLineBytes == 0 &&
                        finish.output_stride * kHalfBytes % kLineBytes == 0;
 }
 

@@ -60,7 +60,7 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
   folded.scale.assign(outputs, 0.0f);
   folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);
   const int64_t step_bytes = is_by_output(format_) ? kBlock * static_cast<int64_t>(sizeof(int16_t)) : kStepBytes;
-  folded.block_bytes = segments_ * steps_ * step_bytes * (format_ == CodeFormat::two_planes ? 2 : 1) +
+  folded.block_bytes = segments_ * steps_ * step_bytes * planes() +
                        (format_ == CodeFormat::byte_pairs ? kPairCorrection : 0);
   const int64_t blocks = padded_outputs_ / kBlock;
   folded.packed = aligned<uint8_t>(folded.memory, std::max(blocks, side_blocks_) * folded.block_bytes);
@@ -125,7 +125,7 @@ void Convolution::pack_side_by_side(Folded& folded, Band& band) const {
   side.resize(static_cast<size_t>(kBlock * segments_ * padded_inputs_));
   band.side_packed.resize(static_cast<size_t>(folded.block_bytes));
   // The high planes of all blocks go before the low ones, so that the sums of all taps of a pixel and a plane lie side by side.
-  const int64_t planes = format_ == CodeFormat::two_planes ? 2 : 1, plane_bytes = folded.block_bytes / planes;
+  const int64_t planes = this->planes(), plane_bytes = folded.block_bytes / planes;
   for (int64_t block = 0; block < side_blocks_; ++block) {
     std::fill(side.begin(), side.end(), int16_t{0});
     for (int64_t lane = 0; lane < kBlock; ++lane) {

@@ -78,14 +78,13 @@ struct Convolution::Chunk {
 
 struct Convolution::Row {
   const ConvolutionRun& run;
-  int64_t row;
+  int64_t y;
   bool first;  // of its band
+  bool past_caches;  // whether the whole map is larger than what is left in caches
   const Epilogue& epilogue;
   const Accumulation& accumulation;
   const Band& band;
   BandStatistics* statistics;  // or null
-
-  int planes() const { return epilogue.two_planes ? 2 : 1; }
 };
 
 }  // namespace daq

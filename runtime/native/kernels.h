@@ -10,8 +10,8 @@
 namespace daq {
 
 constexpr int kBlock = 16;             // output channels that are computed together, and the padding of native maps
-constexpr int kLargestChunk = 96;      // pixels of a row whose accumulators are kept before they are finished, at most
-constexpr int kBlocksTogether = 4;     // blocks of output channels that are accumulated together
+constexpr int kLargestChunk = 96;      // pixels of a row that share weights in the first cache, at most
+constexpr int kBlocksTogether = 4;     // and blocks of output channels
 constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
 constexpr int kReadPast = 3;           // pixels of codes that may be read past the end of a row
 constexpr int kSlack = 64;             // bytes past the end of a row of codes that may be read, and by `quantize` and `pair` written
@@ -129,17 +129,15 @@ struct Finish {
   float* float_output;              // or null
   int64_t output_stride;
   int channel;                      // first of the block, into the arrays of Epilogue
-  bool past_caches;                 // whether half_output may be written past them: several blocks begin a line there
+  bool past_caches;                 // half_output may be written past the caches: several blocks begin a line there
   bool sets_pivot;                  // the first value of each channel becomes its pivot
   const RowStatistics* statistics;  // or null; indexed by `channel` too
 };
 
 struct Kernels {
   Isa isa;
-  int chunk;   // pixels that share weights in the first cache, at most kLargestChunk
+  int chunk;   // pixels that `accumulate` likes best, at most kLargestChunk
   int blocks;  // and blocks, at most kBlocksTogether
-  int piece_pixels, piece_blocks;  // of these, as many as are summed before they are finished
-  int64_t cached_bytes;            // larger maps are written past the caches, where several blocks are finished together
 
   // The format for codes up to `largest_code` and so many neighbouring taps a segment, and the largest code it may be
   // shifted to. A row of codes may be read kReadPast pixels past its end.
@@ -176,16 +174,12 @@ struct Kernels {
   // Sums of products for `pixels` (at most kLargestChunk) from `x` on and blocks first..first + count: (pixels, count, kBlock).
   void (*accumulate)(const Accumulation&, CodeFormat, int64_t x, int pixels, int first_block, int count, int32_t* sums);
 
-  // Called when a thread has done for a while, and before others read what it wrote.
+  // Called when a thread is done for a while, and before others read what it wrote.
   void (*leave)();
 
   // Sums made values; of several blocks at once where they follow one another, also in the output.
   int finished_together;
   void (*finish)(const Epilogue&, const Finish&);
-
-  // The same, and meanwhile the sums of a piece, as `accumulate` has them; null where one would not hide behind the other.
-  void (*finish_and_accumulate)(const Epilogue&, const Finish&, const Accumulation&, int64_t x, int pixels, int first_block,
-                                int count, int32_t* sums);
 
   // The same after sums in float: `finish` with float accumulators, of one block.
   void (*finish_float)(const Epilogue&, const Finish&, const float* sums);
@@ -196,6 +190,13 @@ struct Kernels {
 
   // Statistics of `count` consecutive values of one channel of a planar map, as distances from `pivot`.
   void (*planar_statistics)(const float* values, int64_t count, float pivot, float* results);  // positives..maximum
+
+  // Where sums can hide behind finishing: finishes, and meanwhile computes the sums of another piece of so many pixels and
+  // blocks at most, of format `bytes`, as `accumulate` does.
+  int piece_pixels = 0, piece_blocks = 0;
+  void (*finish_and_accumulate)(const Epilogue&, const Finish&, const Accumulation&, int64_t x, int pixels, int first_block,
+                                int count, int32_t* sums) = nullptr;
+  int64_t cached_bytes = INT64_MAX;  // larger maps are written past the caches (non-temporal stores) by that
 };
 
 const Kernels& kernels_of(Isa isa);  // of an available tier

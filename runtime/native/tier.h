@@ -13,8 +13,6 @@ namespace {  // one copy a tier
 
 inline void leave_nothing() {}
 
-constexpr int64_t kAnyBytes = INT64_MAX;
-
 constexpr int kLargestSum = 2147483647;
 
 inline int weight_limit(int format_limit, int largest_code, int64_t products) {

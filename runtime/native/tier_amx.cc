@@ -132,7 +132,8 @@ struct Steps {
 void finish_and_accumulate(const Epilogue& epilogue, const Finish& run, const Accumulation& a, int64_t x, int pixels,
                            int first_block, int count, int32_t* sums) {
   Tiles tiles(a, x, pixels, first_block, count == kPieceBlocks);
-  finish_beside(epilogue, run, Steps{tiles, std::max<int64_t>(tiles.steps() * Steps::kBetween / run.pixels, 1)});
+  const int64_t together = tiles.steps() * Steps::kBetween / run.pixels;
+  finish_beside(epilogue, run, Steps{tiles, together > 0 ? together : 1});
   tiles.complete(sums, count * kBlock);
 }
 
@@ -146,9 +147,9 @@ void leave() {
 }  // namespace
 
 extern const Kernels kAmxKernels = {
-    Isa::amx, kChunk, kBlocksTogether, kPiecePixels, kPieceBlocks, kCachedBytes, format, largest_shifted_code, largest_weight,
-    steps, quantize, quantize_groups, pair, largest_product, fold, pack, accumulate, leave, kFinishedTogether, finish,
-    finish_and_accumulate, finish_float, accumulate_float, planar_statistics,
+    Isa::amx, kChunk, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair,
+    largest_product, fold, pack, accumulate, leave, kFinishedTogether, finish, finish_float, accumulate_float,
+    planar_statistics, kPiecePixels, kPieceBlocks, finish_and_accumulate, kCachedBytes,
 };
 
 }  // namespace daq

@@ -29,7 +29,7 @@ bool test_float_convolution(const daq::Kernels& kernels) {
                                           bias.data(), parameters.activation == Activation::slope ? slope.data() : nullptr);
   const daq::MapSize output = convolution.output_size(size[0], size[1]);
   const int64_t pixels = output.height * output.width;
-  std::vector<uint16_t> map(index(pixels * output.padded())), map_again(map.size());
+  Halves map(index(pixels * output.padded())), map_again(map.size());
   std::vector<double> statistics(index(6 * outputs)), statistics_again(statistics.size());
   convolution.run(size[0], size[1], picture.data(), map.data(), statistics.data(), serial);
   convolution.run(size[0], size[1], picture.data(), map_again.data(), statistics_again.data(), threaded);
@@ -60,7 +60,7 @@ bool test_layouts(const daq::Kernels& kernels) {
   const int64_t pixels = size.height * size.width;
   std::vector<float> planar(index(size.channels * pixels)), back(planar.size());
   for (float& value : planar) value = static_cast<float>(whole(-256, 256) / 32.0);
-  std::vector<uint16_t> map(index(pixels * size.padded()));
+  Halves map(index(pixels * size.padded()));
   std::vector<double> statistics(index(6 * size.channels));
   daq::to_native(kernels, size, planar.data(), map.data(), coin() ? statistics.data() : nullptr, threaded);
   daq::to_native(kernels, size, planar.data(), map.data(), statistics.data(), serial);
@@ -83,11 +83,11 @@ bool test_elementwise(const daq::Kernels& kernels) {
   const int64_t pixels = size.height * size.width;
   const daq::ElementwiseParameters parameters = {static_cast<Activation>(whole(0, 4)), static_cast<Operand>(whole(0, 2)),
                                                  coin()};
-  const std::vector<uint16_t> input = random_map(pixels, size.channels, false);
-  const std::vector<uint16_t> operand = random_map(pixels, size.channels, false);
+  const Halves input = random_map(pixels, size.channels, false);
+  const Halves operand = random_map(pixels, size.channels, false);
   std::vector<float> slope(index(size.channels));
   for (float& value : slope) value = static_cast<float>(real(-0.5, 1));
-  std::vector<uint16_t> output(input.size());
+  Halves output(input.size());
   std::vector<double> statistics(index(6 * size.channels));
   daq::elementwise(kernels, size, parameters, parameters.activation == Activation::slope ? slope.data() : nullptr,
                    input.data(), parameters.operand == Operand::none ? nullptr : operand.data(), output.data(),

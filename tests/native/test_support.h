@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <new>
 #include <random>
 #include <string>
 #include <thread>
@@ -76,10 +77,22 @@ inline void threaded(int64_t count, const std::function<void(int64_t)>& work) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Begins a line of a cache, as ONNX Runtime's tensors do.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
+  void deallocate(T* memory, size_t) { ::operator delete(memory, kLine); }
+  bool operator==(const LineAllocator&) const { return true; }
+  bool operator!=(const LineAllocator&) const { return false; }
+  static constexpr std::align_val_t kLine{64};
+};
+using Halves = std::vector<uint16_t, LineAllocator<uint16_t>>;
+
 // A native map (height, width, padded channels) of values that are multiples of 1/32; padding is zero.
-inline std::vector<uint16_t> random_map(int64_t pixels, int64_t channels, bool positive) {
+inline Halves random_map(int64_t pixels, int64_t channels, bool positive) {
   const int64_t padded = daq::round_up(channels, daq::kBlock);
-  std::vector<uint16_t> map(index(pixels * padded), 0);
+  Halves map(index(pixels * padded), 0);
   for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t c = 0; c < channels; ++c) map[index(p * padded + c)] = to_half(whole(positive ? 0 : -256, 256) / 32.0);
   }
@@ -112,7 +125,7 @@ inline Expected finish(Expected sum, Activation activation, double slope, Operan
 }
 
 // Statistics (6, channels) of a stored native map are those of its values.
-inline bool statistics_agree(const std::vector<double>& statistics, const std::vector<uint16_t>& map, int64_t pixels,
+inline bool statistics_agree(const std::vector<double>& statistics, const Halves& map, int64_t pixels,
                       int64_t channels, bool counts_positives = true) {
   const int64_t padded = daq::round_up(channels, daq::kBlock);
   for (int64_t c = 0; c < channels; ++c) {
@@ -142,7 +155,7 @@ inline bool statistics_agree(const std::vector<double>& statistics, const std::v
   return true;
 }
 
-inline bool padding_is_zero(const std::vector<uint16_t>& map, int64_t pixels, int64_t channels) {
+inline bool padding_is_zero(const Halves& map, int64_t pixels, int64_t channels) {
   const int64_t padded = daq::round_up(channels, daq::kBlock);
   for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t c = channels; c < padded; ++c) {
