@@ -53,19 +53,21 @@ def to_planar(native: Array, channels: int, first: int = 0) -> Array:
     return np.ascontiguousarray(native[..., first : first + channels].transpose(0, 3, 1, 2)).astype(np.float32)
 
 
-def statistics_of(native: Array, channels: int) -> Array:
-    """Statistics (N, 6, C) of the stored values."""
-    found = ChannelStatistics.of(to_planar(native, channels))
-    rows = [np.full_like(found.total, found.count), found.positives, found.total]
-    return np.stack([*rows, found.total_squares, found.minimum, found.maximum], axis=1)
+def statistics_of(planar: Array, storage: type[np.floating[Any]] = np.float16) -> Array:
+    """Statistics (N, 6, C) of values (N, C, H, W): extremes as the map holds them, the others in float32, before rounding."""
+    found = ChannelStatistics.of(np.clip(planar, -LARGEST, LARGEST).astype(np.float32))
+    extremes = (extreme.astype(storage).astype(np.float64) for extreme in (found.minimum, found.maximum))
+    rows = [np.full_like(found.total, found.count), found.positives, found.total, found.total_squares, *extremes]
+    return np.stack(rows, axis=1)
 
 
 def stored(planar: Array, attributes: Attributes) -> list[Array]:
     """A native map of values, and its statistics where they are asked for."""
-    native = to_map(planar, attributes.get("storage", np.float16))
+    storage = attributes.get("storage", np.float16)
+    native = to_map(planar, storage)
     if not attributes["statistics"]:
         return [native, np.zeros(0)]
-    statistics = statistics_of(native, planar.shape[1])
+    statistics = statistics_of(planar, storage)
     if not attributes.get("positives", 1):  # a Conv counts them where they are read
         statistics[:, 1] = 0
     return [native, statistics]

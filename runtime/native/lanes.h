@@ -94,11 +94,14 @@ inline Lanes lanes_load_half(const uint16_t* p) {
   DAQ_EACH_PART r.part[i] = part_load_half(p + i * kPartLanes);
   return r;
 }
-// Returns what was stored.
-inline Lanes lanes_store_half(uint16_t* p, const Lanes& a) {
-  Lanes r;
-  DAQ_EACH_PART r.part[i] = part_store_half(p + i * kPartLanes, a.part[i]);
-  return r;
+inline void lanes_store_half(uint16_t* p, const Lanes& a) {
+  DAQ_EACH_PART part_store_half(p + i * kPartLanes, a.part[i]);
+}
+// Rounded to half precision.
+inline Lanes lanes_as_half(const Lanes& a) {
+  uint16_t half[kLanes];
+  lanes_store_half(half, a);
+  return lanes_load_half(half);
 }
 inline void lanes_store_bytes(uint8_t* p, const Lanes& a) {
   DAQ_EACH_PART part_store_bytes(p + i * kPartLanes, a.part[i]);

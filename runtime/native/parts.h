@@ -49,18 +49,12 @@ inline Part part_power_of_two(Part whole) { return _mm512_scalef_ps(_mm512_set1_
 inline Part part_load_half(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
-inline Part part_store_half(uint16_t* p, Part v) {
-  const __m256i half = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
-  return _mm512_cvtph_ps(half);
-}
-// A line of a cache, past the caches: p begins one. Sets both to what was stored.
-inline void part_stream_half(uint16_t* p, Part& a, Part& b) {
-  const __m256i first = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m256i second = _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
-  a = _mm512_cvtph_ps(first);
-  b = _mm512_cvtph_ps(second);
+inline __m256i halves_of(Part v) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline void part_store_half(uint16_t* p, Part v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), halves_of(v)); }
+// A line of a cache, past the caches: p begins one.
+inline void part_stream_half(uint16_t* p, Part a, Part b) {
+  const __m512i line = _mm512_inserti64x4(_mm512_castsi256_si512(halves_of(a)), halves_of(b), 1);
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), line);
 }
 inline void part_store_bytes(uint8_t* p, Part v) {  // values are whole numbers 0..255
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
@@ -104,10 +98,9 @@ inline Part part_power_of_two(Part whole) {  // -126 to 127
 inline Part part_load_half(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-inline Part part_store_half(uint16_t* p, Part v) {
+inline void part_store_half(uint16_t* p, Part v) {
   const __m128i half = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), half);
-  return _mm256_cvtph_ps(half);
 }
 inline __m128i words_of(Part v) {
   const __m256i whole = _mm256_cvtps_epi32(v);
@@ -181,7 +174,7 @@ inline Part part_load_half(const uint16_t* p) {
   const Part value = bits_as<Part>(magnitude) * part_set(5.192296858534828e33f);
   return bits_as<Part>(bits_as<BitPart>(value) | ((half & 0x8000u) << 16));
 }
-inline Part part_store_half(uint16_t* p, Part v) {
+inline void part_store_half(uint16_t* p, Part v) {
   const BitPart bits = bits_as<BitPart>(v);
   const BitPart sign = (bits >> 16) & 0x8000u;
   const BitPart magnitude = bits & 0x7fffffffu;
@@ -196,7 +189,6 @@ inline Part part_store_half(uint16_t* p, Part v) {
   const BitPart result = bits_as<BitPart>(rounded * part_set(1.925929944387236e-34f)) >> 13;  // 2^-112
   const HalfPart half = __builtin_convertvector(sign | result, HalfPart);
   std::memcpy(p, &half, sizeof(half));
-  return bits_as<Part>(bits_as<BitPart>(rounded) | (sign << 16));
 }
 inline void part_store_bytes(uint8_t* p, Part v) {
   const IntPart whole = __builtin_convertvector(v, IntPart);

@@ -104,9 +104,7 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
     }
     return;
   }
-  const auto stored_at = [&](int64_t x, int b) {
-    return lanes_store_half(half_output + x * output_stride + b * kBlock, lanes_hold_half(value_at(x, b)));
-  };
+  const auto held_at = [&](int64_t x, int b) { return lanes_hold_half(value_at(x, b)); };
   const auto fetch_ahead = [&](int64_t x, bool past_caches) {
     if (!past_caches) __builtin_prefetch(half_output + (x + kFetchedAhead) * output_stride, 1);
     if (asks.operand != Operand::none) __builtin_prefetch(operand + (x + kFetchedAhead) * operand_stride);
@@ -114,13 +112,13 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
   if (!asks.statistics) {
     for (int64_t x = 0; x < pixels; ++x) {
       fetch_ahead(x, false);
-      DAQ_EACH_BLOCK stored_at(x, b);
+      DAQ_EACH_BLOCK lanes_store_half(half_output + x * output_stride + b * kBlock, held_at(x, b));
     }
     return;
   }
   const RowStatistics& statistics = *run.statistics;
   if (run.sets_pivot) {
-    DAQ_EACH_BLOCK lanes_store(statistics.pivot + run.channel + b * kBlock, stored_at(0, b));
+    DAQ_EACH_BLOCK lanes_store(statistics.pivot + run.channel + b * kBlock, held_at(0, b));
   }
   const Blocks<kBlocks> pivot = load(statistics.pivot);
   Blocks<kBlocks> positives = asks.positives ? load(statistics.positives) : pivot;
@@ -130,13 +128,16 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
     for (int64_t x = 0; x < pixels; ++x) {
       beside(x);
       fetch_ahead(x, past_caches);
-      Blocks<kBlocks> line;
+      Blocks<kBlocks> values;
+      DAQ_EACH_BLOCK values.block[b] = held_at(x, b);
+      uint16_t* line = half_output + x * output_stride;
       if constexpr (past_caches) {
-        DAQ_EACH_BLOCK line.block[b] = lanes_hold_half(value_at(x, b));
-        part_stream_half(half_output + x * output_stride, line.block[0].part[0], line.block[1].part[0]);
+        part_stream_half(line, values.block[0].part[0], values.block[1].part[0]);
+      } else {
+        DAQ_EACH_BLOCK lanes_store_half(line + b * kBlock, values.block[b]);
       }
       DAQ_EACH_BLOCK {
-        const Lanes value = past_caches ? line.block[b] : stored_at(x, b), distance = value - pivot.block[b];
+        const Lanes value = values.block[b], distance = value - pivot.block[b];
         if (asks.positives) positives.block[b] = lanes_count_positive(positives.block[b], value);
         total.block[b] = total.block[b] + distance;
         squares.block[b] = lanes_fma(distance, distance, squares.block[b]);
@@ -154,6 +155,9 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
   if (asks.positives) store(statistics.positives, positives);
   store(statistics.total, total);
   store(statistics.total_squares, squares);
+  // Ranges reach as far as the map, so that what reads it finds the same extremes.
+  DAQ_EACH_BLOCK minimum.block[b] = lanes_as_half(minimum.block[b]);
+  DAQ_EACH_BLOCK maximum.block[b] = lanes_as_half(maximum.block[b]);
   store(statistics.minimum, minimum);
   store(statistics.maximum, maximum);
 }

@@ -63,10 +63,8 @@ def check_close(found: Array, expected: Array, allowed: Array | float, what: str
         raise Wrong(f"{what} is {found[place]} at {[int(index) for index in place]}, not {expected[place]}")
 
 
-def check_map(
-    found: Array, expected: Array, error: Array | float, statistics: Array, wanted: int, positives: int = 1
-) -> None:
-    """Compare a native map with values (N, C, H, W), and its statistics with those of what it holds."""
+def check_map(found: Array, expected: Array, error: Array | float) -> None:
+    """Compare a native map with values (N, C, H, W)."""
     channels = expected.shape[1]
     if found.dtype != np.float16 or found.shape[3] != padded(channels):
         raise Wrong(f"a map of {channels} channels is {found.dtype} {found.shape}")
@@ -75,20 +73,33 @@ def check_map(
     limited = np.clip(expected, -LARGEST, LARGEST)
     allowed = error + 1.01 * HALF * np.abs(limited) + 2.0**-24
     check_close(to_planar(found, channels), limited, allowed, "the map")
-    if not wanted:
-        if statistics.shape != (0,):
-            raise Wrong(f"statistics that nobody asked for have shape {statistics.shape}")
-        return
-    truth = statistics_of(found, channels)
+
+
+def check_statistics(found: Array, native: Array, values: Array, error: Array | float = 0.0, positives: int = 1) -> None:
+    """Compare statistics with those of values (N, C, H, W) that a native map holds rounded.
+
+    Sums are of distances from one of the values, in float32; extremes are those of the map.
+
+    Args:
+        found: statistics (N, 6, C).
+        native: the map.
+        values: before they were rounded.
+        error: of a value, as far as it is not known to the last bit.
+        positives: 0 where they need not be counted.
+    """
+    truth = statistics_of(values)
     truth[:, 1] *= positives
-    magnitude = np.ones_like(truth)
-    pixels = found.shape[1] * found.shape[2]
-    magnitude[:, 2], magnitude[:, 3] = (
-        pixels * np.abs(truth[:, 4:6]).max(axis=1),
-        pixels * truth[:, 4:6].max(axis=1) ** 2,
-    )
-    magnitude[:, 3] = np.maximum(magnitude[:, 3], truth[:, 3])
-    check_close(statistics, truth, 1e-6 * magnitude * [[[0]] * 2 + [[1]] * 2 + [[0]] * 2], "a statistic")
+    pixels, largest = values.shape[2] * values.shape[3], np.abs(truth[:, 4:6]).max(axis=1)
+    reach = np.maximum(truth[:, 5] - truth[:, 4], 2.0**-24)
+    error, size = np.broadcast_to(error, values.shape), np.abs(values)
+    allowed = np.zeros_like(truth)
+    allowed[:, 1] = (size < error).sum(axis=(2, 3))
+    allowed[:, 2] = pixels * (1e-6 * reach + 1e-12 * largest) + error.sum(axis=(2, 3))
+    allowed[:, 3] = pixels * (1e-6 * reach * (reach + 2 * largest) + 1e-12 * largest**2)
+    allowed[:, 3] += 2 * (size * error).sum(axis=(2, 3))
+    stored = to_planar(native, values.shape[1])
+    truth[:, 4], truth[:, 5] = stored.min(axis=(2, 3)), stored.max(axis=(2, 3))
+    check_close(found, truth, allowed, "a statistic")
 
 
 def random_window(generator: np.random.Generator, kernel: list[int], size: list[int]) -> Attributes | None:
