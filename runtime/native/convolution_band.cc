@@ -6,6 +6,15 @@
 #include "convolution_memory.h"
 
 namespace daq {
+namespace {
+
+// Copies kCount values of each pixel (pixels, kBlock) to where they lie `stride` apart.
+template <int kCount>
+void copy_runs(const float* values, int64_t pixels, int64_t stride, float* target) {
+  for (int64_t p = 0; p < pixels; ++p) std::memcpy(target + p * stride, values + p * kBlock, kCount * sizeof(float));
+}
+
+}  // namespace
 
 // What is added to the sums: the bias, and lo times the weights of the taps that lie inside the picture.
 void Convolution::border_bias(const Folded& folded, int64_t input_width, Band& band) const {
@@ -232,18 +241,28 @@ void Convolution::aim_finish(const Row& row, int64_t x, int block, Finish& finis
                        finish.output_stride * kHalfBytes % kLineBytes == 0;
 }
 
-// The band's values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for.
+// The band's values of a block (pixels, kBlock) to their planes, and to their sub-pixels where DepthToSpace is asked for: those
+// of a row of sub-pixels that the block holds lie side by side in a plane, too.
 void Convolution::scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block,
                           const Band& band) const {
   const int64_t size = parameters_.blocksize, subpixels = size * size;
   const int64_t height = output_height(run.height) * size, width = band.width * size;
-  for (int64_t lane = 0; lane < kBlock; ++lane) {
+  for (int64_t lane = 0, side_by_side = 1; lane < kBlock; lane += side_by_side) {
     const int64_t output = block * kBlock + lane;
     if (output >= outputs_) return;
     const int64_t channel = parameters_.depth_first ? output % channels_ : output / subpixels;
     const int64_t subpixel = parameters_.depth_first ? output / channels_ : output % subpixels;
     float* target = run.float_output + (channel * height + row * size + subpixel / size) * width + x * size + subpixel % size;
-    for (int64_t p = 0; p < pixels; ++p) target[p * size] = band.values[p * kBlock + lane];
+    const float* values = band.values + lane;
+    side_by_side = parameters_.depth_first ? 1 : std::min(size - subpixel % size, kBlock - lane);
+    switch (side_by_side) {
+      case 1: copy_runs<1>(values, pixels, size, target); break;
+      case 2: copy_runs<2>(values, pixels, size, target); break;
+      case 3: copy_runs<3>(values, pixels, size, target); break;
+      default:
+        side_by_side = 4;
+        copy_runs<4>(values, pixels, size, target);
+    }
   }
 }
 

@@ -102,7 +102,7 @@ inline void fetch_pixel(const uint16_t* pixel) {
 }
 #endif
 
-#if defined(__AVX512VBMI__)
+#if defined(__AVX512BW__)
 // The distance from the origin to the level nearest to m half units from it: levels k and k + 1 are parted by (k^2 + 6 k + 3) / 2.
 struct LevelTable {
   alignas(64) uint8_t distance[256];
@@ -115,6 +115,66 @@ struct LevelTable {
   }
 };
 constexpr LevelTable kLevelTable;
+
+#if defined(__AVX512VBMI__)
+class Levels {
+ public:
+  Levels() {
+    for (int i = 0; i < 4; ++i) table_[i] = _mm512_load_si512(kLevelTable.distance + 64 * i);
+  }
+  // The distances of 64 m. kNear: all are below 128.
+  template <bool kNear>
+  __m512i distance(__m512i m) const {
+    const __m512i near = _mm512_permutex2var_epi8(table_[0], m, table_[1]);
+    if constexpr (kNear) return near;
+    return _mm512_mask_mov_epi8(near, _mm512_movepi8_mask(m), _mm512_permutex2var_epi8(table_[2], m, table_[3]));
+  }
+
+ private:
+  __m512i table_[4];
+};
+#else
+// Tables of 16 bytes are all that can be looked up without VBMI. Of eight m in a row no more than one begins a level.
+struct LevelRuns {
+  alignas(16) uint8_t first[32], next[32], more[32];  // distance of the first; the m from which on it is more, and by how much
+  constexpr LevelRuns() : first(), next(), more() {
+    for (int m = 0; m < 256; ++m) {
+      const int run = m / 8, distance = kLevelTable.distance[m];
+      if (m % 8 == 0) first[run] = static_cast<uint8_t>(distance);
+      if (distance == first[run] + more[run]) continue;
+      next[run] = static_cast<uint8_t>(m);
+      more[run] = static_cast<uint8_t>(distance - first[run]);
+    }
+  }
+};
+constexpr LevelRuns kLevelRuns;
+
+class Levels {
+ public:
+  Levels() {
+    const uint8_t* tables[] = {kLevelRuns.first, kLevelRuns.next, kLevelRuns.more};
+    for (int i = 0; i < 3; ++i) {
+      near_[i] = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(tables[i])));
+      far_[i] = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(tables[i] + 16)));
+    }
+  }
+  // The distances of 64 m. kNear: all are below 128.
+  template <bool kNear>
+  __m512i distance(__m512i m) const {
+    const __m512i run = _mm512_and_si512(_mm512_srli_epi16(m, 3), _mm512_set1_epi8(15));
+    const __mmask64 is_far = kNear ? 0 : _mm512_movepi8_mask(m);
+    const auto look_up = [&](int i) {
+      const __m512i found = _mm512_shuffle_epi8(near_[i], run);
+      return kNear ? found : _mm512_mask_shuffle_epi8(found, is_far, far_[i], run);
+    };
+    const __m512i first = look_up(0);
+    return _mm512_mask_add_epi8(first, _mm512_cmpge_epu8_mask(m, look_up(1)), first, look_up(2));
+  }
+
+ private:
+  __m512i near_[3], far_[3];
+};
+#endif
 
 // Companded codes of 49 to 64 channels, none of which has even levels: they are looked up in half units above the lowest.
 // kNear: none is 128 half units or more from its origin.
@@ -132,8 +192,7 @@ void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels,
   const Doublings doublings(quantizer.shift);
   const __m512i origin = packed_bytes(origins), above = _mm512_add_epi8(origin, origin);
   const __m512i below = _mm512_subs_epu8(above, _mm512_set1_epi8(1));
-  __m512i table[4];
-  for (int i = 0; i < 4; ++i) table[i] = _mm512_load_si512(kLevelTable.distance + 64 * i);
+  const Levels levels;
   for (int64_t x = 0; x < count; ++x) {
     fetch_pixel(pixels + (x + kFetchedAhead) * stride);
     __m512i whole[4];
@@ -144,19 +203,13 @@ void quantize_four_companded(const Quantizer& quantizer, const uint16_t* pixels,
     }
     const __m512i position = packed_bytes(whole);
     const __m512i magnitude = _mm512_or_si512(_mm512_subs_epu8(position, above), _mm512_subs_epu8(below, position));
-    __m512i distance = _mm512_permutex2var_epi8(table[0], magnitude, table[1]);
-    if constexpr (!kNear) {
-      distance = _mm512_mask_mov_epi8(distance, _mm512_movepi8_mask(magnitude),
-                                      _mm512_permutex2var_epi8(table[2], magnitude, table[3]));
-    }
+    const __m512i distance = levels.distance<kNear>(magnitude);
     const __m512i code = _mm512_mask_sub_epi8(_mm512_add_epi8(origin, distance), _mm512_cmplt_epu8_mask(position, above),
                                               origin, distance);
     _mm512_storeu_si512(codes + x * code_stride, doublings.of(code));
   }
 }
-#endif
 
-#if defined(__AVX512BW__)
 // Bytes of 49 to 64 channels, packed together; 64 are written.
 template <bool kCompanded>
 void quantize_four_blocks(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride, int64_t count, uint8_t* codes,
@@ -216,12 +269,10 @@ void quantize_levels(const Quantizer& quantizer, const uint16_t* pixels, int64_t
     // Zeros past the last channel are overwritten with the next source or pixel.
     const bool four_blocks = quantizer.channels > 3 * kLanes && quantizer.channels <= 4 * kLanes;
     if (quantizer.begins_pixel && four_blocks && readable >= 4 * kLanes) {
-#if defined(__AVX512VBMI__)
       if constexpr (kCompanded) {
         const auto companded = quantizer.furthest < 64.0f ? quantize_four_companded<true> : quantize_four_companded<false>;
         if (quantizer.furthest < INFINITY) return companded(quantizer, pixels, stride, count, codes, code_stride);
       }
-#endif
       return quantize_four_blocks<kCompanded>(quantizer, pixels, stride, count, codes, code_stride);
     }
 #endif
