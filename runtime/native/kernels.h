@@ -10,7 +10,7 @@
 namespace daq {
 
 constexpr int kBlock = 16;             // output channels that are computed together, and the padding of native maps
-constexpr int kLargestChunk = 96;      // pixels of a row that share weights in the first cache, at most
+constexpr int kLargestChunk = 320;     // pixels of a row that are summed, then finished, at most
 constexpr int kBlocksTogether = 4;     // and blocks of output channels
 constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
 constexpr int kReadPast = 3;           // pixels of codes that may be read past the end of a row

@@ -118,7 +118,8 @@ inline void finish_values(const Epilogue& epilogue, const Finish& run, const Ask
   }
   const RowStatistics& statistics = *run.statistics;
   if (run.sets_pivot) {
-    DAQ_EACH_BLOCK lanes_store(statistics.pivot + run.channel + b * kBlock, held_at(0, b));
+    // Rounded, so that a sum of many equal distances is exact where one of them is: of zeros behind a Relu.
+    DAQ_EACH_BLOCK lanes_store(statistics.pivot + run.channel + b * kBlock, lanes_as_half(held_at(0, b)));
   }
   const Blocks<kBlocks> pivot = load(statistics.pivot);
   Blocks<kBlocks> positives = asks.positives ? load(statistics.positives) : pivot;

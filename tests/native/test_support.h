@@ -124,26 +124,39 @@ inline Expected finish(Expected sum, Activation activation, double slope, Operan
   return sum;
 }
 
-// Statistics (6, channels) of a stored native map are those of its values.
-inline bool statistics_agree(const std::vector<double>& statistics, const Halves& map, int64_t pixels,
-                      int64_t channels, bool counts_positives = true) {
+// What a native map holds, (pixels, channels).
+inline std::vector<double> values_of(const Halves& map, int64_t pixels, int64_t channels) {
   const int64_t padded = daq::round_up(channels, daq::kBlock);
+  std::vector<double> values;
+  for (int64_t i = 0; i < pixels * channels; ++i) values.push_back(from_half(map[index(i / channels * padded + i % channels)]));
+  return values;
+}
+
+// Statistics (6, channels) are those of values (pixels, channels), known to within `tolerance`, that a native map holds rounded:
+// extremes are those of the map.
+inline bool statistics_agree(const std::vector<double>& statistics, const Halves& map, const std::vector<double>& values,
+                             double tolerance, int64_t pixels, int64_t channels, bool counts_positives = true) {
+  const std::vector<double> held = values_of(map, pixels, channels);
   for (int64_t c = 0; c < channels; ++c) {
     double found[6] = {static_cast<double>(pixels), 0, 0, 0, INFINITY, -INFINITY};
-    double magnitude = 0;
+    double magnitude = 0, near_zero = 0;
     for (int64_t p = 0; p < pixels; ++p) {
-      const double value = from_half(map[index(p * padded + c)]);
+      const double value = values[index(p * channels + c)];
       found[1] += counts_positives && value > 0;
+      near_zero += counts_positives && std::fabs(value) < tolerance;
       found[2] += value;
       found[3] += value * value;
-      found[4] = std::min(found[4], value);
-      found[5] = std::max(found[5], value);
+      found[4] = std::min(found[4], held[index(p * channels + c)]);
+      found[5] = std::max(found[5], held[index(p * channels + c)]);
       magnitude += std::fabs(value);
     }
     // Sums are of distances from the first value, which may be the largest.
     const double largest = std::max(std::fabs(found[4]), std::fabs(found[5]));
     const double squares = found[3] + 0.1 * static_cast<double>(pixels) * largest * largest;
-    const double tolerances[6] = {0, 0, 1e-5 * magnitude + 1e-6, 1e-5 * squares + 1e-6, 0, 0};
+    const double tolerances[6] = {0, near_zero,
+                                  1e-5 * magnitude + 1e-6 + tolerance * static_cast<double>(pixels),
+                                  1e-5 * squares + 1e-6 + 2 * tolerance * magnitude,
+                                  0, 0};
     for (int s = 0; s < 6; ++s) {
       if (!(std::fabs(statistics[index(s * channels + c)] - found[s]) <= tolerances[s])) {
         std::printf("  statistic %d of channel %d: %.9g, not %.9g\n", s, static_cast<int>(c),

@@ -46,11 +46,13 @@ def conv(generator: np.random.Generator) -> None:
     while window is None:
         kernel = [int(number) for number in generator.choice([1, 1, 2, 3, 3, 3, 4, 5, 7], 2)]
         size = [int(number) for number in generator.choice([1, 2, 3, 5, 8, 13, 16, 19, 33, 70], 2)]
+        if generator.random() < 0.05:  # rows of several chunks
+            size = [int(generator.choice([1, 3, 5])), 335]
         window = random_window(generator, kernel, size)
     images, sources = int(generator.integers(1, 3)), int(generator.choice([1, 1, 1, 2, 3]))
     counts = [channels_of(generator) for _ in range(sources)]
     firsts = [int(generator.choice([0, 0, 1, 5, 16])) for _ in range(sources)]
-    inputs, blocksize = sum(counts), int(generator.choice([1, 1, 1, 2, 3]))
+    inputs, blocksize = sum(counts), int(generator.choice([1, 1, 1, 2, 3, 4, 5]))
     outputs = blocksize**2 * int(generator.choice([1, 3, 4, 5])) if blocksize > 1 else channels_of(generator)
     mixed, exact, planar = generator.random() < 0.2, int(generator.integers(2)), generator.random() < 0.3
     bits = generator.integers(2, 9, inputs if mixed else 1)
