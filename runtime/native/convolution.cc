@@ -201,7 +201,7 @@ void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folde
   }
 }
 
-// Quantizes a row as far as `column`: piece by piece, codes are still in the first cache when they are multiplied.
+// Quantizes a row as far as `column`: piece by piece, codes are still in a near cache when they are multiplied.
 void Convolution::quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row,
                                  Band& band) const {
   const int64_t whole = feedback_run_ == 1 ? column : round_up(column, feedback_run_ * kFeedbackPixels);

@@ -105,7 +105,8 @@ struct Epilogue {
   bool two_planes;
 };
 
-// Statistics of a row of values, of padded channels: sums are of the distances from `pivot`.
+// Statistics of a row of values, of padded channels: sums are of the distances from `pivot`. They and positives are of values
+// before they are rounded to half precision, extremes after.
 struct RowStatistics {
   float* pivot;
   float* positives;  // or null: nobody reads how many there are
@@ -130,13 +131,13 @@ struct Finish {
   int64_t output_stride;
   int channel;                      // first of the block, into the arrays of Epilogue
   bool past_caches;                 // half_output may be written past the caches: several blocks begin a line there
-  bool sets_pivot;                  // the first value of each channel becomes its pivot
+  bool sets_pivot;                  // the first value of each channel becomes its pivot, rounded to half precision
   const RowStatistics* statistics;  // or null; indexed by `channel` too
 };
 
 struct Kernels {
   Isa isa;
-  int chunk;   // pixels that `accumulate` likes best, at most kLargestChunk
+  int chunk;   // pixels of a row that are summed before any is finished, at most kLargestChunk
   int blocks;  // and blocks, at most kBlocksTogether
 
   // The format for codes up to `largest_code` and so many neighbouring taps a segment, and the largest code it may be

@@ -100,9 +100,7 @@ inline void fetch_pixel(const uint16_t* pixel) {
   __builtin_prefetch(pixel);
   __builtin_prefetch(pixel + 32);
 }
-#endif
 
-#if defined(__AVX512BW__)
 // The distance from the origin to the level nearest to m half units from it: levels k and k + 1 are parted by (k^2 + 6 k + 3) / 2.
 struct LevelTable {
   alignas(64) uint8_t distance[256];
@@ -134,7 +132,7 @@ class Levels {
   __m512i table_[4];
 };
 #else
-// Tables of 16 bytes are all that can be looked up without VBMI. Of eight m in a row no more than one begins a level.
+// Tables of 16 bytes are all that can be looked up without VBMI: of runs of eight m, of which none begins more than one level.
 struct LevelRuns {
   alignas(16) uint8_t first[32], next[32], more[32];  // distance of the first; the m from which on it is more, and by how much
   constexpr LevelRuns() : first(), next(), more() {
@@ -148,6 +146,15 @@ struct LevelRuns {
   }
 };
 constexpr LevelRuns kLevelRuns;
+
+constexpr bool runs_hold_the_table() {
+  for (int m = 0; m < 256; ++m) {
+    const int run = m / 8, more = m >= kLevelRuns.next[run] ? kLevelRuns.more[run] : 0;
+    if (kLevelRuns.first[run] + more != kLevelTable.distance[m]) return false;
+  }
+  return true;
+}
+static_assert(runs_hold_the_table());
 
 class Levels {
  public:

@@ -1,5 +1,5 @@
 // The native kernels over random shapes, at every tier that this processor has, without ONNX Runtime: results against the
-// definition in double precision, statistics against the values that were stored, one thread against several. Built with
+// definition in double precision, statistics against the values before rounding, one thread against several. Built with
 // AddressSanitizer and UndefinedBehaviorSanitizer by `make test-sanitizers`. Tensors have exactly the size they must have, so
 // that a read or write past their end is found.
 //

@@ -143,7 +143,7 @@ inline bool statistics_agree(const std::vector<double>& statistics, const Halves
     for (int64_t p = 0; p < pixels; ++p) {
       const double value = values[index(p * channels + c)];
       found[1] += counts_positives && value > 0;
-      near_zero += counts_positives && std::fabs(value) < tolerance;
+      near_zero += counts_positives && value != 0 && std::fabs(value) < tolerance;
       found[2] += value;
       found[3] += value * value;
       found[4] = std::min(found[4], held[index(p * channels + c)]);

@@ -75,7 +75,9 @@ def check_map(found: Array, expected: Array, error: Array | float) -> None:
     check_close(to_planar(found, channels), limited, allowed, "the map")
 
 
-def check_statistics(found: Array, native: Array, values: Array, error: Array | float = 0.0, positives: int = 1) -> None:
+def check_statistics(
+    found: Array, native: Array, values: Array, wanted: int, error: Array | float = 0.0, positives: int = 1
+) -> None:
     """Compare statistics with those of values (N, C, H, W) that a native map holds rounded.
 
     Sums are of distances from one of the values, row by row in float32; extremes are those of the map.
@@ -84,16 +86,21 @@ def check_statistics(found: Array, native: Array, values: Array, error: Array | 
         found: statistics (N, 6, C).
         native: the map.
         values: before they were rounded.
+        wanted: whether statistics were asked for; they are empty if not.
         error: of a value, as far as it is not known to the last bit.
         positives: 0 where they need not be counted.
     """
+    if not wanted:
+        if found.shape != (0,):
+            raise Wrong(f"statistics that nobody asked for have shape {found.shape}")
+        return
     truth = statistics_of(values)
     truth[:, 1] *= positives
     pixels, largest = values.shape[2] * values.shape[3], np.abs(truth[:, 4:6]).max(axis=1)
     reach = max(1, values.shape[3] / 100) * np.maximum(truth[:, 5] - truth[:, 4], 2.0**-24)
     error, size = np.broadcast_to(error, values.shape), np.abs(values)
     allowed = np.zeros_like(truth)
-    allowed[:, 1] = (size < error).sum(axis=(2, 3))
+    allowed[:, 1] = ((size > 0) & (size < error)).sum(axis=(2, 3))
     allowed[:, 2] = pixels * (1e-6 * reach + 1e-12 * largest) + error.sum(axis=(2, 3))
     allowed[:, 3] = pixels * (1e-6 * reach * (reach + 2 * largest) + 1e-12 * largest**2)
     allowed[:, 3] += 2 * (size * error).sum(axis=(2, 3))

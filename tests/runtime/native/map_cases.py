@@ -77,8 +77,7 @@ def float_conv(generator: np.random.Generator) -> None:
     found, statistics = run("FloatConv", attributes, 2, X=planar, weight=weight, bias=bias, slope=slope)
     expected = activate(sums, slope, attributes)
     check_map(found, expected, error + 1e-7)
-    if attributes["statistics"]:
-        check_statistics(statistics, found, expected, 1e-6 * np.abs(expected) + 2e-7)
+    check_statistics(statistics, found, expected, attributes["statistics"], 1e-6 * np.abs(expected) + 2e-7)
 
 
 def elementwise(generator: np.random.Generator) -> None:
@@ -98,8 +97,7 @@ def elementwise(generator: np.random.Generator) -> None:
     expected = finish(values, slope, operand, attributes)
     found, statistics = run("Elementwise", attributes, 2, X=native, slope=slope, operand=operand)
     check_map(found, expected, 1e-5 * np.abs(expected) + 2e-6)
-    if attributes["statistics"]:
-        check_statistics(statistics, found, expected, 1e-6 * np.abs(expected) + 2e-7)
+    check_statistics(statistics, found, expected, attributes["statistics"], 1e-6 * np.abs(expected) + 2e-7)
 
 
 def borders(generator: np.random.Generator) -> None:
@@ -112,8 +110,7 @@ def borders(generator: np.random.Generator) -> None:
     if not np.array_equal(found, to_map(planar)):
         raise Wrong("ToNative rounds otherwise than numpy")
     check_map(found, planar.astype(np.float64), 0.0)
-    if wanted:
-        check_statistics(statistics, found, planar)
+    check_statistics(statistics, found, planar, wanted)
     (back,) = run("ToPlanar", {"channels": channels}, 1, X=found)
     if not np.array_equal(back, to_planar(found, channels)):
         raise Wrong("ToPlanar changes values")
