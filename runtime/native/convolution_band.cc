@@ -67,9 +67,11 @@ void Convolution::begin_band(int64_t input_width, Band& band) const {
   band.held_rows.assign(static_cast<size_t>(ring_rows), -1);
   band.valid_rows.resize(static_cast<size_t>(kernel_[0]));
   band.segments.resize(static_cast<size_t>(segments_));
-  constexpr int64_t kSums = kLargestChunk * kBlocksTogether * kBlock;
-  band.sums = aligned<int32_t>(band.sum_memory, kSums + kLargestChunk * kBlock);
-  band.values = reinterpret_cast<float*>(band.sums + kSums);
+  const int64_t blocks = std::min<int64_t>(kernels_.blocks, padded_outputs_ / kBlock * planes());
+  const int64_t two_pieces = 2 * kernels_.piece_pixels * kernels_.piece_blocks;
+  const int64_t sums = std::max(kernels_.chunk * blocks, two_pieces) * kBlock;
+  band.sums = aligned<int32_t>(band.sum_memory, sums + (parameters_.planar ? kernels_.chunk * kBlock : 0));
+  band.values = reinterpret_cast<float*>(band.sums + sums);
   if (side_blocks_ > 0) {
     band.side_sums = aligned<int32_t>(band.side_memory, (width + kernel_[1] - 1) * kBlocksTogether * kBlock + kSideSlack);
   }
