@@ -11,7 +11,11 @@
 namespace daq {
 
 Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& parameters, const ConvolutionWeights& weights)
-    : kernels_(kernels), parameters_(parameters), inputs_(weights.inputs), outputs_(weights.outputs) {
+    : kernels_(kernels),
+      parameters_(parameters),
+      inputs_(weights.inputs),
+      outputs_(weights.outputs),
+      workspace_(Workspace::shared()) {
   kernel_[0] = weights.kernel[0];
   kernel_[1] = weights.kernel[1];
   const int64_t subpixels = parameters.blocksize * parameters.blocksize;
@@ -105,6 +109,15 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
 
 Convolution::~Convolution() = default;
 
+std::shared_ptr<Convolution::Workspace> Convolution::Workspace::shared() {
+  static std::mutex mutex;
+  static std::weak_ptr<Workspace> last;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::shared_ptr<Workspace> workspace = last.lock();
+  if (workspace == nullptr) last = workspace = std::make_shared<Workspace>();
+  return workspace;
+}
+
 // Puts a weight, or what it adds to those of a pair's products, into `weights_`.
 void Convolution::add_weight(int64_t row, int64_t tap, int64_t position, float weight) {
   const int64_t segment = tap / taps_, column = tap % taps_;
@@ -162,8 +175,8 @@ void Convolution::add_taps(const Chunk& chunk, Band& band) const {
 }
 
 void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const {
-  const auto folded = folded_.take();
-  folded->run = ++runs_;
+  const auto folded = workspace_->folded.take();
+  folded->run = ++workspace_->runs;
   fold(run, parallel, *folded);
   const int64_t height = output_height(run.height), width = output_width(run.width);
   const int64_t bands = band_count(height);
@@ -171,7 +184,7 @@ void Convolution::run(const ConvolutionRun& run, const Parallel& parallel) const
   statistics->resize(static_cast<size_t>(bands));
   parallel(bands, [&](int64_t index) {
     const int64_t first_row = band_start(height, index);
-    const auto band = bands_.take([&](const Band& other) { return other.continues(*folded, first_row); });
+    const auto band = workspace_->bands.take([&](const Band& other) { return other.continues(*folded, first_row); });
     BandStatistics* gathered = run.statistics == nullptr ? nullptr : &(*statistics)[static_cast<size_t>(index)];
     if (gathered != nullptr) gathered->begin(padded_outputs_, parameters_.counts_positives);
     run_band(run, *folded, first_row, band_start(height, index + 1), *band, gathered);

@@ -3,7 +3,6 @@
 
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -70,6 +69,7 @@ class Convolution {
  private:
   struct Folded;  // weights with the steps of one picture folded in
   struct Band;    // working memory of a band of rows
+  struct Workspace;  // what all convolutions lend from
   struct NewRow;  // a row of the input that is being quantized
   struct Chunk;   // a run of pixels whose sums are in working memory
   struct Row;     // of the output, while it is computed
@@ -123,9 +123,7 @@ class Convolution {
   std::vector<float> feedback_;           // (inputs, 2 * inputs): of the pixel to the left, then of its own
   int64_t feedback_run_ = 1;              // pixels of a row that follow from one another: kFeedbackRun, or 1 if none does
   std::vector<float> bias_, slope_, valid_, side_valid_;
-  mutable std::atomic<int64_t> runs_{0};
-  mutable Pool<Folded> folded_;
-  mutable Pool<Band> bands_;
+  std::shared_ptr<Workspace> workspace_;
   mutable Pool<std::vector<BandStatistics>> statistics_;
 };
 

@@ -65,7 +65,7 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
   const int64_t blocks = padded_outputs_ / kBlock;
   folded.packed = aligned<uint8_t>(folded.memory, std::max(blocks, side_blocks_) * folded.block_bytes);
   parallel(blocks, [&](int64_t block) {
-    const auto band = bands_.take();
+    const auto band = workspace_->bands.take();
     fold_block(folded, block, *band);
   });
   folded.inner_bias = bias_;

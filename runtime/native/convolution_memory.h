@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -34,7 +35,7 @@ struct Convolution::Folded {
   std::vector<uint8_t> memory;
   uint8_t* packed = nullptr;
   int64_t block_bytes = 0;
-  int64_t run = 0;  // which of the convolution's runs it belongs to
+  int64_t run = 0;  // which of all runs it belongs to
 };
 
 struct Convolution::Band {
@@ -62,6 +63,16 @@ struct Convolution::Band {
   int32_t* sums = nullptr;       // of chunks
   int32_t* side_sums = nullptr;  // of a row of pixels: (pixels, side blocks, planes, kBlock)
   float* values = nullptr;
+};
+
+// One for all convolutions of the process, as long as there are any: layers run one after another, and the next finds the
+// memory of the last still in the caches.
+struct Convolution::Workspace {
+  static std::shared_ptr<Workspace> shared();
+
+  std::atomic<int64_t> runs{0};
+  Pool<Folded> folded;
+  Pool<Band> bands;
 };
 
 struct Convolution::NewRow {

@@ -30,6 +30,7 @@ NEAREST = DaqConfig(weight_rule="nearest")
 needs_library = pytest.mark.skipif(
     library.library_path() is None, reason="installed without a C++ compiler: no library"
 )
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
 
 def daq(model: onnx.ModelProto, config: DaqConfig = NEAREST) -> ir.Model:
@@ -197,7 +198,7 @@ def resident() -> int:
 
 
 @needs_library
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@needs_proc
 def test_a_hundred_sessions_leave_nothing_behind(daq_edsr):
     def open_and_run(times: int) -> None:
         for _ in range(times):
@@ -208,6 +209,31 @@ def test_a_hundred_sessions_leave_nothing_behind(daq_edsr):
     before = resident()
     open_and_run(100)
     assert resident() - before < 12e6
+
+
+@needs_library
+@needs_proc
+def test_more_runs_take_no_more_memory(daq_edsr):
+    session, image = Session(daq_edsr, threads=1), picture(500, 500)
+    session.run(image)
+    before = resident()
+    for _ in range(3):
+        session.run(image)
+    assert resident() - before < 4e6  # a map of the body takes 8
+
+
+@needs_library
+@needs_proc
+def test_layers_share_their_working_memory():
+    body = " ".join(f"a{index} = Conv{PAD}(r{index}, w) r{index + 1} = Relu(a{index})" for index in range(16))
+    proto = network(
+        f"head = Conv{PAD}(x, head_weight) r0 = Relu(head) {body} y = Conv{PAD}(r16, tail_weight)",
+        head_weight=(16, 3, 3, 3), w=(16, 16, 3, 3), tail_weight=(3, 16, 3, 3),
+    )  # fmt: skip
+    session = Session(data_of(daq(proto)), threads=1)
+    before = resident()
+    session.run(picture(2, 40_000))
+    assert resident() - before < 40e6  # the rows of codes of a layer take 6
 
 
 OUT_OF_MEMORY = """
@@ -229,7 +255,7 @@ print(session.run(np.zeros((1, 3, 8, 8), np.float32)).shape)
 
 
 @needs_library
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@needs_proc
 def test_too_little_memory_is_an_error_that_names_the_operator(daq_edsr, tmp_path):
     path = tmp_path / "daq.onnx"
     path.write_bytes(daq_edsr)
