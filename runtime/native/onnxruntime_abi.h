@@ -81,12 +81,13 @@ struct CustomOp {
   Slot infer_output_shape;
   int (*get_start_version)(const CustomOp*);
   int (*get_end_version)(const CustomOp*);
-  Slot get_may_inplace;
-  Slot release_may_inplace;
+  size_t (*get_may_inplace)(int** inputs, int** outputs);
+  void (*release_may_inplace)(int* inputs, int* outputs);
   Slot get_alias_map;
   Slot release_alias_map;
 };
 
 static_assert(offsetof(CustomOp, kernel_compute_v2) == 18 * sizeof(void*), "OrtCustomOp is a table of pointers");
+static_assert(offsetof(CustomOp, get_may_inplace) == 22 * sizeof(void*), "OrtCustomOp is a table of pointers");
 
 }  // namespace daq::ort

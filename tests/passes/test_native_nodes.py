@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from native_graphs import (
@@ -121,6 +122,20 @@ def test_a_value_added_to_itself_is_not_fused_into_its_convolution():
         daq(body(f"c = Conv{PAD}(h, c_weight) e = Add(c, c)", c_weight=(8, 8, 3, 3))), picture(8, 9)
     )
     assert "Add" in kinds(proto, "")
+
+
+def test_a_sum_has_the_size_of_its_operand_by_name():
+    proto = fused(
+        daq(body(f"c = Conv{PAD}(h, c_weight) s = Add(c, h) g = Sigmoid(s) e = Mul(g, s)", c_weight=(8, 8, 3, 3)))
+    )
+    onnx.checker.check_model(proto)
+    sizes = {
+        value.name: [dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        for value in proto.graph.value_info
+        if len(value.type.tensor_type.shape.dim) == 4 and value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+    }
+    named = ["h.native.N", "h.native.H", "h.native.W", 16]
+    assert sizes == dict.fromkeys(["h.native", "s.native", "e.native"], named)
 
 
 def test_two_convolutions_that_are_added_become_two_nodes():

@@ -122,7 +122,10 @@ class NodeBuilder:
         """Add a quantized convolution whose output is a native map."""
         inputs, attributes = self._quantized(wanted)
         node = self._add(before, "Conv", inputs, attributes | {"statistics": 0, "positives": 0}, wanted.name, 2)
-        return _map(node, wanted.epilogue.value, wanted.convolution.channels // wanted.epilogue.blocksize**2)
+        result = _map(node, wanted.epilogue.value, wanted.convolution.channels // wanted.epilogue.blocksize**2)
+        if wanted.operand is not None:
+            _say_same_size(wanted.operand, result)
+        return result
 
     def planar_convolution(self, before: ir.Node, wanted: QuantizedConvolution) -> ir.Value:
         """Add a quantized convolution whose output is planar, float32 (N, C, H, W)."""
@@ -152,7 +155,9 @@ class NodeBuilder:
         slope = self._constant((epilogue.nodes, "slope"), f"{name}.slope.native", epilogue.slope)
         attributes = _epilogue(epilogue) | {"channels": source.channels, "statistics": 0}
         node = self._add(before, "Elementwise", [source.value, slope, self._operand(operand)], attributes, name, 2)
-        return _map(node, epilogue.value, source.channels)
+        result = _map(node, epilogue.value, source.channels)
+        _say_same_size(operand or source, result)
+        return result
 
     def to_native(self, before: ir.Node, value: ir.Value, channels: int) -> NativeMap:
         """Add the conversion of a planar value."""
@@ -253,6 +258,14 @@ def _map(node: ir.Node, value: ir.Value, channels: int) -> NativeMap:
     """Name the outputs of a node after the planar value they stand for."""
     native = _named(node.outputs[0], f"{value.name}.native", ir.DataType.FLOAT16)
     return NativeMap(native, _named(node.outputs[1], f"{value.name}.statistics", ir.DataType.DOUBLE), channels)
+
+
+def _say_same_size(earlier: NativeMap, later: NativeMap) -> None:
+    """Name the sizes that two maps have in common, so that ONNX Runtime may write one over the other."""
+    if earlier.value.shape is None:
+        images, height, width = (f"{earlier.value.name}.{axis}" for axis in ("N", "H", "W"))
+        earlier.value.shape = ir.Shape([images, height, width, -(-earlier.channels // 16) * 16])
+    later.value.shape = earlier.value.shape.copy()
 
 
 def _named(value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:

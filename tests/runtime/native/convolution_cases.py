@@ -128,6 +128,7 @@ def conv(generator: np.random.Generator) -> None:
         attributes,
         1 if planar else 2,
         int(generator.choice([1, 2])),
+        over="operand" if operand_kind != "none" and not planar and generator.random() < 0.5 else "",
         **arrays,
         **maps,
     )

@@ -95,7 +95,8 @@ def elementwise(generator: np.random.Generator) -> None:
     slope = slope_for(generator, activation, channels)
     values = to_planar(native, channels).astype(np.float64)
     expected = finish(values, slope, operand, attributes)
-    found, statistics = run("Elementwise", attributes, 2, X=native, slope=slope, operand=operand)
+    over = str(generator.choice(["", "X", "operand"] if operand.size else ["", "X"]))
+    found, statistics = run("Elementwise", attributes, 2, over=over, X=native, slope=slope, operand=operand)
     check_map(found, expected, 1e-5 * np.abs(expected) + 2e-6)
     check_statistics(statistics, found, expected, attributes["statistics"], 1e-6 * np.abs(expected) + 2e-7)
 

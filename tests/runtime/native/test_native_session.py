@@ -236,6 +236,32 @@ def test_layers_share_their_working_memory():
     assert resident() - before < 40e6  # the rows of codes of a layer take 6
 
 
+@needs_library
+@needs_proc
+def test_a_sum_takes_the_place_of_its_operand(monkeypatch):
+    blocks = " ".join(
+        f"a{index} = Conv{PAD}(h{index}, w) r{index} = Relu(a{index}) b{index} = Conv{PAD}(r{index}, w) "
+        f"h{index + 1} = Add(b{index}, h{index})"
+        for index in range(3)
+    )
+    proto = network(
+        f"h0 = Conv{PAD}(x, head_weight) {blocks} own = Conv{PAD}(h3, w) s = Add(own, h3) y = Conv{PAD}(s, tail_weight)",
+        head_weight=(32, 3, 3, 3), w=(32, 32, 3, 3), tail_weight=(3, 32, 3, 3),
+    )  # fmt: skip
+    model, image = data_of(daq(proto)), picture(400, 400)
+
+    def run() -> tuple[np.ndarray, int]:
+        with Session(model, threads=2) as session:
+            before = resident()
+            return session.run(image), resident() - before
+
+    in_place, memory = run()
+    monkeypatch.setattr("daq_deploy.passes.native.nodes._say_same_size", lambda *maps: None)
+    apart, memory_apart = run()
+    np.testing.assert_array_equal(in_place, apart)
+    assert memory < memory_apart - 5e6  # a map takes 10
+
+
 OUT_OF_MEMORY = """
 import resource, sys
 import numpy as np
