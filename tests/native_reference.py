@@ -193,12 +193,38 @@ def elementwise(attributes: Attributes, native: Array, slope: Array, operand: Ar
     return stored(finish(values, slope, operand, attributes), attributes)
 
 
+def resize(attributes: Attributes, native: Array, scales: Array, sizes: Array) -> list[Array]:
+    node = ir.node(
+        "Resize",
+        [ir.Value(name="X")] * 4,
+        {
+            "mode": attributes["mode"],
+            "coordinate_transformation_mode": attributes["coordinates"],
+            "nearest_mode": attributes["nearest"],
+        },
+    )
+    given = [
+        to_planar(native, attributes["channels"]),
+        None,
+        *(part if part.size else None for part in (scales, sizes)),
+    ]
+    return stored(OrtExecutor(21, threads=1)(node, given)[0], attributes)
+
+
+def max_pool(attributes: Attributes, native: Array) -> list[Array]:
+    window = {name: attributes[name] for name in ("kernel_shape", "strides", "pads")}
+    node = ir.node("MaxPool", [ir.Value(name="X")], window)
+    return stored(OrtExecutor(21, threads=1)(node, [to_planar(native, attributes["channels"])])[0], attributes)
+
+
 OPERATORS: dict[str, Callable[..., list[Array]]] = {
     "Range": native_range,
     "Conv": native_conv,
     "PlanarConv": planar_conv,
     "FloatConv": float_conv,
     "Elementwise": elementwise,
+    "Resize": resize,
+    "MaxPool": max_pool,
     "ToNative": lambda attributes, planar: stored(planar, attributes),
     "ToPlanar": lambda attributes, native: [to_planar(native, attributes["channels"])],
 }

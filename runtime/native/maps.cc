@@ -3,45 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "map_rows.h"
+
 namespace daq {
-namespace {
-
-constexpr int kMapChunk = 48;  // pixels of a row that are finished together
-
-// Per-channel arrays of an epilogue, padded to whole blocks.
-struct ChannelArrays {
-  ChannelArrays(int64_t channels, const float* slope_values)
-      : slope(static_cast<size_t>(round_up(channels, kBlock)), 1.0f), valid(slope.size(), 0.0f), zeros(slope.size(), 0.0f) {
-    std::fill_n(valid.begin(), channels, 1.0f);
-    if (slope_values != nullptr) std::copy_n(slope_values, channels, slope.begin());
-  }
-  Epilogue epilogue(Activation activation, Operand operand, bool operand_first) const {
-    return {zeros.data(), slope.data(), valid.data(), activation, operand, operand_first, false};
-  }
-  std::vector<float> slope, valid, zeros;
-};
-
-// Runs bands of rows, gathers their statistics and merges them. `work` gets the rows and a BandStatistics or null.
-template <class Work>
-void run_bands(const MapSize& size, double* statistics, const Parallel& parallel, const Work& work) {
-  const int64_t bands = band_count(size.height);
-  std::vector<BandStatistics> gathered(statistics == nullptr ? 0 : static_cast<size_t>(bands));
-  parallel(bands, [&](int64_t band) {
-    BandStatistics* own = statistics == nullptr ? nullptr : &gathered[static_cast<size_t>(band)];
-    if (own != nullptr) own->begin(size.padded(), true);
-    work(band_start(size.height, band), band_start(size.height, band + 1), own);
-  });
-  if (statistics != nullptr) {
-    merge_statistics(gathered, size.height * size.width, size.channels, size.padded(), 1, statistics);
-  }
-}
-
-}  // namespace
 
 void to_native(const Kernels& kernels, const MapSize& size, const float* planar, uint16_t* native, double* statistics,
                const Parallel& parallel) {
-  const ChannelArrays arrays(size.channels, nullptr);
-  const Epilogue epilogue = arrays.epilogue(Activation::none, Operand::none, false);
+  const BlockRows rows(kernels, size);
   const int64_t padded = size.padded(), plane = size.height * size.width;
   run_bands(size, statistics, parallel, [&](int64_t first, int64_t last, BandStatistics* gathered) {
     float values[kMapChunk * kBlock] = {};
@@ -56,16 +24,7 @@ void to_native(const Kernels& kernels, const MapSize& size, const float* planar,
             const float* source = planar + (channel + lane) * plane + row * size.width + x;
             for (int64_t p = 0; p < pixels; ++p) values[p * kBlock + lane] = source[p];
           }
-          Finish finish = {};
-          finish.pixels = pixels;
-          finish.accumulator_stride = kBlock;
-          finish.bias = arrays.zeros.data();
-          finish.half_output = native + (row * size.width + x) * padded + channel;
-          finish.output_stride = padded;
-          finish.channel = static_cast<int>(channel);
-          finish.sets_pivot = row == first && x == 0;
-          finish.statistics = gathered == nullptr ? nullptr : &gathered->row();
-          kernels.finish_float(epilogue, finish, values);
+          rows.store(values, row, x, pixels, channel, row == first, gathered, native);
         }
       }
       if (gathered != nullptr) gathered->end_row(size.width);
@@ -75,25 +34,15 @@ void to_native(const Kernels& kernels, const MapSize& size, const float* planar,
 
 void to_planar(const Kernels& kernels, const MapSize& size, const uint16_t* native, float* planar, const Parallel& parallel) {
   const int64_t padded = size.padded(), plane = size.height * size.width;
-  const ChannelArrays arrays(size.channels, nullptr);
-  const Epilogue epilogue = arrays.epilogue(Activation::none, Operand::add, true);
+  const BlockRows rows(kernels, size);
   run_bands(size, nullptr, parallel, [&](int64_t first, int64_t last, BandStatistics*) {
-    const float zeros[kMapChunk * kBlock] = {};
     float values[kMapChunk * kBlock];
     for (int64_t row = first; row < last; ++row) {
       for (int64_t channel = 0; channel < padded; channel += kBlock) {
         const int64_t valid = std::min<int64_t>(kBlock, size.channels - channel);
         for (int64_t x = 0; x < size.width; x += kMapChunk) {
           const int64_t pixels = std::min<int64_t>(kMapChunk, size.width - x);
-          Finish finish = {};  // zero plus the map
-          finish.pixels = pixels;
-          finish.accumulator_stride = kBlock;
-          finish.bias = arrays.zeros.data();
-          finish.operand = native + (row * size.width + x) * padded + channel;
-          finish.operand_stride = padded;
-          finish.float_output = values;
-          finish.output_stride = kBlock;
-          kernels.finish_float(epilogue, finish, zeros);
+          rows.load(native, row, x, pixels, channel, values);
           for (int64_t lane = 0; lane < valid; ++lane) {
             float* target = planar + (channel + lane) * plane + row * size.width + x;
             for (int64_t p = 0; p < pixels; ++p) target[p] = values[p * kBlock + lane];
@@ -133,12 +82,10 @@ void elementwise(const Kernels& kernels, const MapSize& size, const ElementwiseP
                  const uint16_t* input, const uint16_t* operand, uint16_t* output, double* statistics,
                  const Parallel& parallel) {
   const int64_t padded = size.padded();
+  const BlockRows rows(kernels, size);
   const ChannelArrays arrays(size.channels, slope);
-  // Half precision becomes float as zero plus the map; what is asked for follows.
-  const Epilogue load = arrays.epilogue(Activation::none, Operand::add, true);
   const Epilogue epilogue = arrays.epilogue(parameters.activation, parameters.operand, parameters.operand_first);
   run_bands(size, statistics, parallel, [&](int64_t first, int64_t last, BandStatistics* gathered) {
-    const float zeros[kMapChunk * kBlock] = {};
     float values[kMapChunk * kBlock];
     for (int64_t row = first; row < last; ++row) {
       if (gathered != nullptr) gathered->begin_row();
@@ -147,18 +94,14 @@ void elementwise(const Kernels& kernels, const MapSize& size, const ElementwiseP
           const int64_t offset = (row * size.width + x) * padded + channel;
           Finish finish = {};
           finish.pixels = std::min<int64_t>(kMapChunk, size.width - x);
+          rows.load(input, row, x, finish.pixels, channel, values);
           finish.accumulator_stride = kBlock;
           finish.bias = arrays.zeros.data();
-          finish.operand = input + offset;
-          finish.operand_stride = padded;
-          finish.float_output = values;
-          finish.output_stride = kBlock;
-          finish.channel = static_cast<int>(channel);
-          kernels.finish_float(load, finish, zeros);
           finish.operand = operand == nullptr ? nullptr : operand + offset;
-          finish.float_output = nullptr;
+          finish.operand_stride = padded;
           finish.half_output = output + offset;
           finish.output_stride = padded;
+          finish.channel = static_cast<int>(channel);
           finish.sets_pivot = row == first && x == 0;
           finish.statistics = gathered == nullptr ? nullptr : &gathered->row();
           kernels.finish_float(epilogue, finish, values);

@@ -53,7 +53,7 @@ enum : int {
 
 enum ErrorCode : int { kFail = 1 };
 
-enum ElementType : int { kFloat = 1, kInt8 = 3, kInt32 = 6, kFloat16 = 10, kDouble = 11 };
+enum ElementType : int { kFloat = 1, kInt8 = 3, kInt32 = 6, kInt64 = 7, kFloat16 = 10, kDouble = 11 };
 
 enum Characteristic : int { kRequired = 0, kVariadic = 2 };
 

@@ -2,11 +2,14 @@
 
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "kernels.h"
 #include "ort_context.h"
 #include "parallel.h"
+#include "statistics.h"
 
 namespace daq {
 
@@ -46,6 +49,33 @@ inline int64_t sum_of(const std::vector<int64_t>& values) {
 
 inline void check_rank(const ort::Shape& shape, size_t rank, const char* what) {
   if (shape.size() != rank) throw ort::Error(std::string(what) + " has rank " + std::to_string(shape.size()));
+}
+
+template <size_t kCount>
+inline void read_sizes(const ort::Attributes& attributes, const char* name, int64_t least, int64_t (&target)[kCount]) {
+  const std::vector<int64_t> values = attributes.integers(name);
+  if (values.size() != kCount) throw ort::Error(std::string(name) + " has the wrong number of values");
+  for (const int64_t value : values) {
+    if (value < least) throw ort::Error(std::string(name) + " has a value that is too small");
+  }
+  std::copy(values.begin(), values.end(), target);
+}
+
+// A native map: (N, H, W, padded C).
+inline ort::Tensor<const uint16_t> native_input(const ort::Context& context, size_t index, int64_t least_channels) {
+  const ort::Tensor<const uint16_t> map = context.input<uint16_t>(index);
+  check_rank(map.shape, 4, "a native map");
+  if (map.shape[3] % kBlock != 0 || map.shape[3] < least_channels) throw ort::Error("a native map has too few channels");
+  if (map.empty()) throw ort::Error("a native map is empty");
+  return map;
+}
+
+inline double* statistics_output(const ort::Context& context, bool wanted, int64_t images, int64_t channels) {
+  if (!wanted) {
+    context.output<double>(1, {0});
+    return nullptr;
+  }
+  return context.output<double>(1, {images, kStatistics, channels});
 }
 
 }  // namespace daq

@@ -28,33 +28,6 @@ Operand operand_of(const std::string& name) {
   throw Error("operand " + name + " is none of none, add, multiply");
 }
 
-template <size_t kCount>
-void read_sizes(const ort::Attributes& attributes, const char* name, int64_t least, int64_t (&target)[kCount]) {
-  const std::vector<int64_t> values = attributes.integers(name);
-  if (values.size() != kCount) throw Error(std::string(name) + " has the wrong number of values");
-  for (const int64_t value : values) {
-    if (value < least) throw Error(std::string(name) + " has a value that is too small");
-  }
-  std::copy(values.begin(), values.end(), target);
-}
-
-// A native map: (N, H, W, padded C).
-Tensor<const uint16_t> native_input(const Context& context, size_t index, int64_t least_channels) {
-  Tensor<const uint16_t> map = context.input<uint16_t>(index);
-  check_rank(map.shape, 4, "a native map");
-  if (map.shape[3] % kBlock != 0 || map.shape[3] < least_channels) throw Error("a native map has too few channels");
-  if (map.empty()) throw Error("a native map is empty");
-  return map;
-}
-
-double* statistics_output(const Context& context, bool wanted, int64_t images, int64_t channels) {
-  if (!wanted) {
-    context.output<double>(1, {0});
-    return nullptr;
-  }
-  return context.output<double>(1, {images, kStatistics, channels});
-}
-
 const float* optional_slope(const Context& context, size_t index, int64_t channels, Activation activation) {
   const Tensor<const float> slope = context.input<float>(index);
   if (activation != Activation::slope) return nullptr;

@@ -9,6 +9,7 @@
 #include "exports.h"
 #include "isa.h"
 #include "ops.h"
+#include "resampling_ops.h"
 
 namespace daq {
 namespace {
@@ -86,7 +87,7 @@ const ort::CustomOp* const kFunctionOps[] = {custom_op<ChannelRangeOp>(), custom
                                              custom_op<CompandedRangeOp>()};
 const ort::CustomOp* const kNativeOps[] = {custom_op<RangeOp>(),       custom_op<ConvOp>(),     custom_op<PlanarConvOp>(),
                                            custom_op<FloatConvOp>(),   custom_op<ElementwiseOp>(), custom_op<ToNativeOp>(),
-                                           custom_op<ToPlanarOp>()};
+                                           custom_op<ToPlanarOp>(),    custom_op<ResizeOp>(),   custom_op<MaxPoolOp>()};
 
 using Add = ort::Status* (*)(ort::Domain*, const ort::CustomOp*);
 using AddDomain = ort::Status* (*)(ort::SessionOptions*, ort::Domain*);

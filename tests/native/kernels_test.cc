@@ -31,6 +31,7 @@ int main(int count, char** arguments) {
                                                                          {"float convolution", test_float_convolution},
                                                                          {"layouts", test_layouts},
                                                                          {"elementwise", test_elementwise},
+                                                                         {"resampling", test_resampling},
                                                                          {"ranges", test_ranges}};
   for (const daq::Isa isa : {daq::Isa::portable, daq::Isa::avx2, daq::Isa::avx_vnni, daq::Isa::avx512_vnni,
                             daq::Isa::amx}) {

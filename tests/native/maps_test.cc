@@ -1,8 +1,9 @@
-// What is no quantized convolution: float convolutions, layouts, element-wise operators, ranges.
+// What is no quantized convolution: float convolutions, layouts, element-wise operators, maps of another size, ranges.
 
 #include "companding.h"
 #include "maps.h"
 #include "range.h"
+#include "resampling.h"
 #include "test_support.h"
 
 bool test_float_convolution(const daq::Kernels& kernels) {
@@ -108,6 +109,61 @@ bool test_elementwise(const daq::Kernels& kernels) {
   }
   good = good && check(padding_is_zero(output, pixels, size.channels), "padding channels are not zero");
   return good && check(statistics_agree(statistics, output, values, 1e-5, pixels, size.channels),
+                       "statistics are not those of the values");
+}
+
+// What each pixel is made of is compared with ONNX Runtime's in tests/runtime/native; here it is a whole multiple, or a window.
+bool test_resampling(const daq::Kernels& kernels) {
+  const daq::MapSize input = {whole(1, 70), whole(1, 20), whole(1, 40)};
+  const Halves map = random_map(input.height * input.width, input.channels, false);
+  const bool pools = coin();
+  daq::PoolParameters pool = {};
+  const float scale[2] = {static_cast<float>(whole(1, 4)), static_cast<float>(whole(1, 4))};
+  daq::MapSize output = {input.channels, input.height * static_cast<int64_t>(scale[0]),
+                         input.width * static_cast<int64_t>(scale[1])};
+  if (pools) {
+    const int64_t size[2] = {input.height, input.width};
+    int64_t result[2];
+    for (int axis = 0; axis < 2; ++axis) {
+      pool.kernel[axis] = whole(1, size[axis]);
+      pool.strides[axis] = whole(1, 3);
+      pool.dilations[axis] = 1;
+      for (int side : {axis, axis + 2}) pool.pads[side] = whole(0, pool.kernel[axis] - 1);
+      result[axis] = daq::convolved_size(pool, axis, size[axis], pool.kernel[axis]);
+    }
+    output = {input.channels, result[0], result[1]};
+  }
+  const int64_t pixels = output.height * output.width;
+  Halves found(index(pixels * output.padded())), again(found.size());
+  std::vector<double> statistics(index(6 * output.channels)), none(statistics.size());
+  const auto run = [&](Halves& target, double* gathered, const daq::Parallel& parallel) {
+    if (pools) return daq::max_pool(kernels, input, output, pool, map.data(), target.data(), gathered, parallel);
+    const daq::ResizeParameters nearest = {false, daq::Coordinates::asymmetric, daq::Nearest::floor};
+    daq::resize(kernels, input, output, scale, nearest, map.data(), target.data(), gathered, parallel);
+  };
+  run(found, statistics.data(), serial);
+  run(again, coin() ? none.data() : nullptr, threaded);
+  bool good = check(found == again, "several threads give another result than one");
+  std::vector<double> values;
+  for (int64_t p = 0; p < pixels && good; ++p) {
+    const int64_t y = p / output.width, x = p % output.width;
+    const int64_t top = pools ? y * pool.strides[0] - pool.pads[0] : y / static_cast<int64_t>(scale[0]);
+    const int64_t left = pools ? x * pool.strides[1] - pool.pads[1] : x / static_cast<int64_t>(scale[1]);
+    const int64_t height = pools ? pool.kernel[0] : 1, width = pools ? pool.kernel[1] : 1;
+    for (int64_t c = 0; c < output.channels && good; ++c) {
+      double largest = -1e9;
+      for (int64_t row = std::max<int64_t>(top, 0); row < std::min(top + height, input.height); ++row) {
+        for (int64_t column = std::max<int64_t>(left, 0); column < std::min(left + width, input.width); ++column) {
+          const float value = from_half(map[index((row * input.width + column) * input.padded() + c)]);
+          largest = std::max(largest, static_cast<double>(value));
+        }
+      }
+      good = check(from_half(found[index(p * output.padded() + c)]) == static_cast<float>(largest), "a value is wrong");
+      values.push_back(largest);
+    }
+  }
+  good = good && check(padding_is_zero(found, pixels, output.channels), "padding channels are not zero");
+  return good && check(statistics_agree(statistics, found, values, 0, pixels, output.channels),
                        "statistics are not those of the values");
 }
 

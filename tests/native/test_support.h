@@ -20,6 +20,7 @@ bool test_convolution(const daq::Kernels& kernels);
 bool test_float_convolution(const daq::Kernels& kernels);
 bool test_layouts(const daq::Kernels& kernels);
 bool test_elementwise(const daq::Kernels& kernels);
+bool test_resampling(const daq::Kernels& kernels);
 bool test_ranges(const daq::Kernels& kernels);
 
 using daq::Activation;

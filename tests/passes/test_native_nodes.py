@@ -154,8 +154,52 @@ def test_elementwise_operators_between_native_maps_stay_native():
     assert kinds(proto).count("Elementwise") == 2
 
 
+NATIVE_SIZES = [
+    ('Resize<mode = "linear">(c, , factors)', "Resize"),
+    ('Resize<mode = "linear", coordinate_transformation_mode = "align_corners">(c, , , size)', "Resize"),
+    (
+        'Resize<mode = "nearest", nearest_mode = "floor", coordinate_transformation_mode = "asymmetric">(c, , factors)',
+        "Resize",
+    ),
+    ("MaxPool<kernel_shape = [3, 2], strides = [2, 1], pads = [1, 0, 1, 1]>(c)", "MaxPool"),
+    ('MaxPool<kernel_shape = [2, 2], auto_pad = "VALID">(c)', "MaxPool"),
+]
+PLANAR_SIZES = [
+    'Resize<mode = "cubic">(c, , factors)',
+    'Resize<mode = "linear", coordinate_transformation_mode = "half_pixel_symmetric">(c, , factors)',
+    'Resize<mode = "linear", antialias = 1>(c, , factors)',
+    'Resize<mode = "nearest", axes = [2, 3]>(c, , two)',
+    "MaxPool<kernel_shape = [2, 2], dilations = [2, 2]>(c)",
+    "MaxPool<kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1>(c)",
+    'MaxPool<kernel_shape = [2, 2], auto_pad = "SAME_UPPER">(c)',
+    "AveragePool<kernel_shape = [2, 2]>(c)",
+]
+
+
+def resampled(text: str) -> ir.Model:
+    factors, two = np.array([1, 1, 2, 2], np.float32), np.array([2, 2], np.float32)
+    size = np.array([1, 8, 30, 20])
+    return daq(
+        body(f"c = Conv{PAD}(h, c_weight) e = {text}", c_weight=(8, 8, 3, 3), factors=factors, two=two, size=size)
+    )
+
+
+@pytest.mark.parametrize(("text", "kind"), NATIVE_SIZES)
+def test_what_changes_the_size_of_a_native_map_stays_native(text, kind):
+    proto = assert_equal_but_for_ties(resampled(text), picture(8, 9))
+    assert not kinds(proto, "")
+    assert kinds(proto) == ["FloatConv", "Range", "Conv", kind, "Range", "PlanarConv"]
+
+
+@pytest.mark.parametrize("text", PLANAR_SIZES)
+def test_what_the_native_operators_do_not_compute_stays_onnx_runtimes(text):
+    proto = assert_equal_but_for_ties(resampled(text), picture(8, 9))
+    assert kinds(proto, "") == [text[: text.index("<")]]
+    assert kinds(proto).count("ToNative") == 1
+
+
 def test_a_value_is_converted_once_for_all_readers():
-    text = f"""c = Conv{PAD}(h, c_weight) p = MaxPool{PAD[:-1]}, kernel_shape = [3, 3]>(c)
+    text = f"""c = Conv{PAD}(h, c_weight) p = AveragePool<kernel_shape = [1, 3], pads = [0, 1, 0, 1]>(c)
     q = AveragePool{PAD[:-1]}, kernel_shape = [3, 3]>(c) d = Conv{PAD}(p, d_weight) f = Add(p, d) g = Add(q, f)
     e = Add(g, c)"""
     proto = assert_equal_but_for_ties(daq(body(text, c_weight=(8, 8, 3, 3), d_weight=(8, 8, 3, 3))), picture(8, 9))

@@ -2,8 +2,9 @@
 
 A value is planar, float32 (N, C, H, W) as in ONNX, or a native map. Quantized convolutions read native maps and give one
 where something native reads it, else a planar value; what follows a convolution element by element is computed with it
-(`epilogue.py`). Elementwise operators between native maps stay native, Concat, Split and Slice of channels cost nothing
-(`channels.py`), and whatever else there is stays ONNX Runtime's, on planar values. A value is converted at most once.
+(`epilogue.py`). Elementwise operators between native maps stay native, as do Resize and MaxPool (`resampling.py`). Concat,
+Split and Slice of channels cost nothing (`channels.py`), and whatever else there is stays ONNX Runtime's, on planar values.
+A value is converted at most once.
 """
 
 from __future__ import annotations
@@ -20,19 +21,12 @@ from daq_deploy.passes.plan import read_layers
 
 from .channels import channel_slices
 from .epilogue import Epilogue, Epilogues
-from .nodes import (
-    NATIVE_DOMAIN,
-    NATIVE_VERSION,
-    NativeMap,
-    NodeBuilder,
-    QuantizedConvolution,
-    Ranges,
-    Source,
-    replace_output,
-)
+from .nodes import NATIVE_DOMAIN, NATIVE_VERSION, NodeBuilder, replace_output
 from .report import METADATA_KEY, FusedLayer, Fusion
+from .resampling import resampling_of
 from .selection import NativeConvolution, needs_exact, select
 from .shapes import shapes_of
+from .values import NativeMap, QuantizedConvolution, Ranges, Source
 from .wanted import carried_inputs, wanted_values
 
 
@@ -168,9 +162,13 @@ class _Fusion:
             replace_output(epilogue.value, self._builder.planar_convolution(last, wanted))
 
     def _keep(self, node: ir.Node) -> None:
-        """Follow the channels through a node that is not replaced."""
+        """Follow the channels through a node that is no part of a convolution or of what is done element by element."""
         if node.op_type == "Shape" and node.domain == "" and node.inputs[0] in self._maps:
             self._builder.shape(node, self._maps[node.inputs[0]])
+        resampling = resampling_of(node, self._shapes)
+        if resampling is not None and resampling.source in self._maps and node.outputs[0] in self._wanted:
+            native = self._builder.resampled(node, resampling, self._maps[resampling.source])
+            self._maps[node.outputs[0]] = native
         for value, slices in channel_slices(node, self._shapes).items():
             if value in self._wanted and any(
                 item.value in self._maps or item.value in self._sources for item in slices

@@ -6,7 +6,6 @@ A native map is float16 (N, H, W, C rounded up to 16), channels last; its statis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,54 +16,12 @@ from daq_deploy.passes.blocks import DaqBlock
 from daq_deploy.passes.graph import WeightCodes, add_array
 
 from .epilogue import Epilogue
+from .resampling import Resampling
 from .selection import NativeConvolution
+from .values import Attribute, NativeMap, QuantizedConvolution, Ranges, Source
 
 NATIVE_DOMAIN = "daq.native"
 NATIVE_VERSION = 1
-
-Attribute = int | str | Sequence[int] | Sequence[float]
-
-
-@dataclass(frozen=True)
-class NativeMap:
-    """A value in the native layout."""
-
-    value: ir.Value
-    statistics: ir.Value
-    channels: int
-
-
-@dataclass(frozen=True)
-class Source:
-    """Some channels of a native map."""
-
-    map: NativeMap
-    first: int
-    count: int
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """Lowest level, step and origin of every channel, float32 (N, C), or (1, C) for all pictures."""
-
-    lo: ir.Value
-    step: ir.Value
-    origin: ir.Value | None
-    """Code at which companded steps are finest, or -1 for even levels; None where all levels are even."""
-
-
-@dataclass(frozen=True)
-class QuantizedConvolution:
-    """Everything that a quantized convolution is built of."""
-
-    name: str
-    convolution: NativeConvolution
-    ranges: Ranges
-    sources: Sequence[Source]
-    """The channels that it reads, one source after the other."""
-    epilogue: Epilogue
-    operand: NativeMap | None
-    exact: bool
 
 
 class NodeBuilder:
@@ -158,6 +115,16 @@ class NodeBuilder:
         result = _map(node, epilogue.value, source.channels)
         _say_same_size(operand or source, result)
         return result
+
+    def resampled(self, node: ir.Node, wanted: Resampling, source: NativeMap) -> NativeMap:
+        """Add what does to a native map what a node does to the planar one."""
+        sizes = [
+            value or self._constant("no sizes", "daq.native.no_sizes", np.empty(0, dtype))
+            for value, dtype in zip(wanted.sizes, (np.float32, np.int64), strict=False)
+        ]
+        attributes = wanted.attributes | {"channels": source.channels, "statistics": 0}
+        added = self._add(node, node.op_type, [source.value, *sizes], attributes, str(node.name), 2)
+        return _map(added, node.outputs[0], source.channels)
 
     def to_native(self, before: ir.Node, value: ir.Value, channels: int) -> NativeMap:
         """Add the conversion of a planar value."""
@@ -297,10 +264,6 @@ def _epilogue(epilogue: Epilogue) -> dict[str, Attribute]:
 __all__ = [
     "NATIVE_DOMAIN",
     "NATIVE_VERSION",
-    "NativeMap",
     "NodeBuilder",
-    "QuantizedConvolution",
-    "Ranges",
-    "Source",
     "replace_output",
 ]

@@ -10,6 +10,7 @@ from daq_deploy.passes.graph import only_consumer
 
 from .channels import channel_slices
 from .epilogue import ACTIVATIONS, other_operand, slope_of
+from .resampling import resampling_of
 from .selection import NativeConvolution
 from .shapes import Shapes
 
@@ -41,6 +42,8 @@ def carried_inputs(node: ir.Node, shapes: Shapes) -> list[ir.Value]:
         return [] if other is None else [value, other]
     if node.op_type == "DepthToSpace" and value is not None:
         return [value] if only_consumer(value) is node else []
+    if (resampling := resampling_of(node, shapes)) is not None:
+        return [resampling.source]
     slices = channel_slices(node, shapes)
     return list({entry.value: None for entries in slices.values() for entry in entries})
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from convolution_cases import codes_of_real_maps, conv
 from kernel_calls import Wrong
-from map_cases import borders, broken_pictures, elementwise, float_conv, native_range
+from map_cases import borders, broken_pictures, elementwise, float_conv, native_range, resampling
 
 from daq_deploy.runtime.library import load_library
 
@@ -24,6 +24,7 @@ CASES: Mapping[str, tuple[Callable[[np.random.Generator], None], int]] = {
     "range": (native_range, 1),
     "float convolution": (float_conv, 1),
     "elementwise": (elementwise, 1),
+    "resampling": (resampling, 3),
     "borders": (borders, 1),
     "broken pictures": (broken_pictures, 1),
 }

@@ -101,6 +101,40 @@ def elementwise(generator: np.random.Generator) -> None:
     check_statistics(statistics, found, expected, attributes["statistics"], 1e-6 * np.abs(expected) + 2e-7)
 
 
+def resampling(generator: np.random.Generator) -> None:
+    """Maps of another size, against ONNX Runtime's own Resize and MaxPool."""
+    images, channels = int(generator.integers(1, 3)), channels_of(generator)
+    size = [int(number) for number in generator.choice([1, 2, 7, 12, 50], 2)]
+    native = to_map(generator.normal(0, generator.choice([1, 300]), (images, channels, *size)))
+    attributes: Attributes = {"channels": channels, "statistics": int(generator.integers(2))}
+    others = {}
+    if generator.random() < 0.5:
+        kernel = [int(generator.integers(1, side + 1)) for side in size]
+        pads = [int(generator.integers(0, kernel[side % 2])) for side in range(4)]
+        strides = [int(number) for number in generator.integers(1, 4, 2)]
+        op, attributes = "MaxPool", attributes | {"kernel_shape": kernel, "strides": strides, "pads": pads}
+    else:
+        op = "Resize"
+        attributes |= {
+            "mode": str(generator.choice(["linear", "nearest"])),
+            "coordinates": str(generator.choice(["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"])),
+            "nearest": str(generator.choice(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])),
+        }
+        scales = [1, 1, *(int(number) for number in generator.integers(1, 5, 2))]
+        sizes = [images, channels, *(int(number) for number in generator.integers(1, 70, 2))]
+        if attributes["mode"] == "nearest":  # by a fraction it may hang on the last bit which pixel is the nearest
+            sizes[2:] = [side * scale for side, scale in zip(size, scales[2:], strict=True)]
+        by_scale = generator.random() < 0.5
+        others["scales"] = np.array(scales if by_scale else [], np.float32)
+        others["sizes"] = np.array([] if by_scale else sizes, np.int64)
+    found, statistics = run(op, attributes, 2, X=native, **others)
+    (expected, _) = OPERATORS[op](attributes | {"storage": np.float32}, native, *others.values())
+    expected = to_planar(expected, channels)
+    error = 1e-6 * np.abs(to_planar(native, channels)).max()
+    check_map(found, expected, error)
+    check_statistics(statistics, found, expected, attributes["statistics"], error)
+
+
 def borders(generator: np.random.Generator) -> None:
     images, channels = int(generator.integers(1, 3)), channels_of(generator)
     size = [int(number) for number in generator.choice([1, 2, 7, 16, 31], 2)]
