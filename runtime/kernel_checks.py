@@ -116,9 +116,11 @@ def _elementwise() -> str:
     planar, operand = drawn_map(True), drawn_map(True)[:, ::-1]
     slope = np.linspace(0.05, 0.4, CHANNELS, dtype=np.float32)
     attributes = {"channels": CHANNELS, "activation": "slope", "operand": "add", "operand_first": 0, "statistics": 1}
-    inputs: dict[str, Array] = {"X": to_native(planar), "slope": slope, "operand": to_native(operand)}
+    gate = to_native(np.linspace(0, 1, CHANNELS).reshape(1, -1, 1, 1))
+    inputs: dict[str, Array] = {"X": to_native(planar), "slope": slope, "operand": to_native(operand), "gate": gate}
     found, statistics = run("daq.native", "Elementwise", attributes, inputs, 2)
-    x, other = to_planar(inputs["X"], CHANNELS), to_planar(inputs["operand"], CHANNELS)
+    x, other, factors = (to_planar(inputs[name], CHANNELS) for name in ("X", "operand", "gate"))
+    x = x * factors
     expected = np.where(x >= 0, x, slope[:, None, None] * x) + other
     return f"{map_within(found, expected)}; {statistics_within(statistics, expected, found)}"
 

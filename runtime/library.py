@@ -10,7 +10,7 @@ from daq_deploy import runtime
 from daq_deploy.errors import DaqError
 
 FILE_NAME = "libdaq_native.so"
-ABI_VERSION = 5
+ABI_VERSION = 6
 """What `daq_native_abi_version()` of a library that belongs to this code returns."""
 INSTRUCTION_SETS = ("amx", "avx512_vnni", "avx_vnni", "avx2", "portable")
 """Those that kernels are written for, highest first; DAQ_ISA asks for one."""

@@ -188,8 +188,10 @@ def float_conv(attributes: Attributes, planar: Array, weight: Array, bias: Array
     return stored(activate(convolve(planar, weight, bias, attributes), slope, attributes), attributes)
 
 
-def elementwise(attributes: Attributes, native: Array, slope: Array, operand: Array) -> list[Array]:
+def elementwise(attributes: Attributes, native: Array, slope: Array, operand: Array, gate: Array) -> list[Array]:
     values = to_planar(native, attributes["channels"]).astype(np.float64)
+    if gate.size:
+        values = values * to_planar(gate, attributes["channels"])
     return stored(finish(values, slope, operand, attributes), attributes)
 
 

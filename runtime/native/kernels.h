@@ -22,8 +22,7 @@ inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multi
 template <class Parameters>
 int64_t convolved_size(const Parameters& parameters, int axis, int64_t input, int64_t kernel) {
   const int64_t reach = parameters.dilations[axis] * (kernel - 1) + 1;
-  const int64_t room = input + parameters.pads[axis] + parameters.pads[axis + 2] - reach;
-  return room < 0 ? 0 : room / parameters.strides[axis] + 1;
+  return (input + parameters.pads[axis] + parameters.pads[axis + 2] - reach) / parameters.strides[axis] + 1;
 }
 
 // How codes and folded weights are stored.

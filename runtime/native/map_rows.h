@@ -49,20 +49,20 @@ class BlockRows {
         size_(size),
         arrays_(size.channels, nullptr),
         load_(arrays_.epilogue(Activation::none, Operand::add, true)),
+        multiply_(arrays_.epilogue(Activation::none, Operand::multiply, true)),
         store_(arrays_.epilogue(Activation::none, Operand::none, false)) {}
   BlockRows(const BlockRows&) = delete;  // epilogues point to the arrays
   BlockRows& operator=(const BlockRows&) = delete;
 
   void load(const uint16_t* native, int64_t row, int64_t x, int64_t pixels, int64_t channel, float* values) const {
     const float zeros[kBlock] = {};
-    Finish finish = {};  // zero plus the map
-    finish.pixels = pixels;
-    finish.bias = arrays_.zeros.data();
-    finish.operand = native + offset(row, x, channel);
-    finish.operand_stride = size_.padded();
-    finish.float_output = values;
-    finish.output_stride = kBlock;
-    kernels_.finish_float(load_, finish, zeros);
+    read(load_, zeros, native + offset(row, x, channel), pixels, values);
+  }
+
+  // The same times `gate` (kBlock).
+  void load_gated(const float* gate, const uint16_t* native, int64_t row, int64_t x, int64_t pixels, int64_t channel,
+                  float* values) const {
+    read(multiply_, gate, native + offset(row, x, channel), pixels, values);
   }
 
   // `first`: whether the row is the first of a band.
@@ -81,12 +81,24 @@ class BlockRows {
   }
 
  private:
+  // One of the same for all pixels, plus or times the map.
+  void read(const Epilogue& epilogue, const float* same, const uint16_t* native, int64_t pixels, float* values) const {
+    Finish finish = {};
+    finish.pixels = pixels;
+    finish.bias = arrays_.zeros.data();
+    finish.operand = native;
+    finish.operand_stride = size_.padded();
+    finish.float_output = values;
+    finish.output_stride = kBlock;
+    kernels_.finish_float(epilogue, finish, same);
+  }
+
   int64_t offset(int64_t row, int64_t x, int64_t channel) const { return (row * size_.width + x) * size_.padded() + channel; }
 
   const Kernels& kernels_;
   MapSize size_;
   ChannelArrays arrays_;
-  Epilogue load_, store_;
+  Epilogue load_, multiply_, store_;
 };
 
 }  // namespace daq

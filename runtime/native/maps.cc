@@ -79,12 +79,16 @@ std::vector<ChannelStatistics> planar_statistics(const Kernels& kernels, const M
 }
 
 void elementwise(const Kernels& kernels, const MapSize& size, const ElementwiseParameters& parameters, const float* slope,
-                 const uint16_t* input, const uint16_t* operand, uint16_t* output, double* statistics,
-                 const Parallel& parallel) {
+                 const uint16_t* input, const uint16_t* operand, const uint16_t* gate, uint16_t* output,
+                 double* statistics, const Parallel& parallel) {
   const int64_t padded = size.padded();
   const BlockRows rows(kernels, size);
   const ChannelArrays arrays(size.channels, slope);
   const Epilogue epilogue = arrays.epilogue(parameters.activation, parameters.operand, parameters.operand_first);
+  std::vector<float> gates(gate == nullptr ? 0 : static_cast<size_t>(padded));
+  for (int64_t channel = 0; channel < static_cast<int64_t>(gates.size()); channel += kBlock) {
+    rows.load(gate, 0, 0, 1, channel, gates.data() + channel);
+  }
   run_bands(size, statistics, parallel, [&](int64_t first, int64_t last, BandStatistics* gathered) {
     float values[kMapChunk * kBlock];
     for (int64_t row = first; row < last; ++row) {
@@ -94,7 +98,11 @@ void elementwise(const Kernels& kernels, const MapSize& size, const ElementwiseP
           const int64_t offset = (row * size.width + x) * padded + channel;
           Finish finish = {};
           finish.pixels = std::min<int64_t>(kMapChunk, size.width - x);
-          rows.load(input, row, x, finish.pixels, channel, values);
+          if (gate == nullptr) {
+            rows.load(input, row, x, finish.pixels, channel, values);
+          } else {
+            rows.load_gated(gates.data() + channel, input, row, x, finish.pixels, channel, values);
+          }
           finish.accumulator_stride = kBlock;
           finish.bias = arrays.zeros.data();
           finish.operand = operand == nullptr ? nullptr : operand + offset;

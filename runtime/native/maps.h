@@ -36,11 +36,11 @@ struct ElementwiseParameters {
   bool operand_first;
 };
 
-// activation(x) and an operand, as in the epilogue of a convolution. `slope` (C) or null, `operand` a map of the same size or
-// null, `statistics` (6, C) or null.
+// activation(x * gate) and an operand, as in the epilogue of a convolution. `slope` (C) or null, `operand` a map of the same
+// size or null, `gate` a map of one pixel or null, `statistics` (6, C) or null.
 void elementwise(const Kernels& kernels, const MapSize& size, const ElementwiseParameters& parameters, const float* slope,
-                 const uint16_t* input, const uint16_t* operand, uint16_t* output, double* statistics,
-                 const Parallel& parallel);
+                 const uint16_t* input, const uint16_t* operand, const uint16_t* gate, uint16_t* output,
+                 double* statistics, const Parallel& parallel);
 
 struct FloatConvolutionParameters {
   int64_t strides[2], pads[4], dilations[2];

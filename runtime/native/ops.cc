@@ -182,6 +182,8 @@ void ElementwiseOp::compute(const Context& context) {
   const Tensor<const uint16_t> operand = context.input<uint16_t>(2);
   const bool has_operand = parameters_.operand != Operand::none;
   if (has_operand && operand.shape != map.shape) throw Error("the operand has another size");
+  const Tensor<const uint16_t> gate = context.input<uint16_t>(3);
+  if (!gate.empty() && gate.shape != Shape{map.shape[0], 1, 1, map.shape[3]}) throw Error("the gate must be a map of one pixel");
   const MapSize size = {channels_, map.shape[1], map.shape[2]};
   const int64_t images = map.shape[0], count = size.height * size.width * size.padded();
   const float* slope = optional_slope(context, 1, channels_, parameters_.activation);
@@ -189,7 +191,8 @@ void ElementwiseOp::compute(const Context& context) {
   double* statistics = statistics_output(context, statistics_, images, channels_);
   for (int64_t n = 0; n < images; ++n) {
     elementwise(chosen_kernels(), size, parameters_, slope, map.data + n * count,
-                has_operand ? operand.data + n * count : nullptr, output + n * count,
+                has_operand ? operand.data + n * count : nullptr,
+                gate.empty() ? nullptr : gate.data + n * size.padded(), output + n * count,
                 statistics == nullptr ? nullptr : statistics + n * kStatistics * channels_, parallel_of(context));
   }
 }

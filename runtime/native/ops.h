@@ -75,12 +75,12 @@ class FloatConvOp {
   std::unique_ptr<FloatConvolution> convolution_;
 };
 
-// daq.native.Elementwise (X, slope, operand) -> Y, statistics
+// daq.native.Elementwise (X, slope, operand, gate) -> Y, statistics
 class ElementwiseOp {
  public:
   static constexpr const char* kName = "Elementwise";
   static constexpr const char* kDomain = kNativeDomain;
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat16, ort::kFloat, ort::kFloat16};
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat16, ort::kFloat, ort::kFloat16, ort::kFloat16};
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat16, ort::kDouble};
   static constexpr bool kVariadic = false;
 

@@ -129,6 +129,6 @@ DAQ_EXPORT daq::ort::Status* RegisterCustomOps(daq::ort::SessionOptions* options
   return daq::add_domains(api, options);
 }
 
-DAQ_EXPORT int daq_native_abi_version() { return 5; }
+DAQ_EXPORT int daq_native_abi_version() { return 6; }
 DAQ_EXPORT const char* daq_native_isa() { return daq::isa_name(daq::chosen_isa()); }
 DAQ_EXPORT const char* daq_native_isa_reason() { return daq::isa_reason(); }

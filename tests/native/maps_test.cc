@@ -88,20 +88,22 @@ bool test_elementwise(const daq::Kernels& kernels) {
   const daq::ElementwiseParameters parameters = {static_cast<Activation>(whole(0, 4)), static_cast<Operand>(whole(0, 2)),
                                                  coin()};
   const Halves input = random_map(pixels, size.channels, false);
-  const Halves operand = random_map(pixels, size.channels, false);
+  const Halves operand = random_map(pixels, size.channels, false), gate = random_map(1, size.channels, false);
+  const bool gated = coin();
   std::vector<float> slope(index(size.channels));
   for (float& value : slope) value = static_cast<float>(real(-0.5, 1));
   Halves output(input.size());
   std::vector<double> statistics(index(6 * size.channels));
   daq::elementwise(kernels, size, parameters, parameters.activation == Activation::slope ? slope.data() : nullptr,
-                   input.data(), parameters.operand == Operand::none ? nullptr : operand.data(), output.data(),
-                   statistics.data(), threaded);
+                   input.data(), parameters.operand == Operand::none ? nullptr : operand.data(),
+                   gated ? gate.data() : nullptr, output.data(), statistics.data(), threaded);
   bool good = true;
   std::vector<double> values;
   for (int64_t p = 0; p < pixels && good; ++p) {
     for (int64_t c = 0; c < size.channels && good; ++c) {
       const int64_t i = p * size.padded() + c;
-      const Expected expected = finish({from_half(input[index(i)]), 0}, parameters.activation, slope[index(c)],
+      const double value = from_half(input[index(i)]) * (gated ? static_cast<double>(from_half(gate[index(c)])) : 1.0);
+      const Expected expected = finish({value, 1e-7 * std::abs(value)}, parameters.activation, slope[index(c)],
                                        parameters.operand, parameters.operand_first, from_half(operand[index(i)]));
       good = check(close(from_half(output[index(i)]), expected, true), "a value is wrong");
       values.push_back(expected.value);

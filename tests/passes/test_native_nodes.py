@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnx_ir as ir
 import pytest
 from native_graphs import (
@@ -110,11 +111,28 @@ def test_channels_of_several_maps_are_gathered_where_an_operator_needs_them():
     assert kinds(proto).count("ToPlanar") == 2
 
 
-def test_an_operand_that_is_broadcast_stays_onnx_runtimes():
-    proto = assert_equal_but_for_ties(daq(rcan()), picture(8, 9))
-    (gated,) = (node for node in proto.graph.node if node.op_type == "Mul")
-    assert gated.domain == ""
-    assert "multiply" not in {attributes(node).get("operand", b"").decode() for node in proto.graph.node}
+@pytest.mark.parametrize("gate_first", [False, True])
+@pytest.mark.parametrize("reduce_mean", [False, True])
+def test_channel_attention_reads_statistics_and_is_computed_with_native_maps(gate_first, reduce_mean):
+    network = rcan(gate_first)
+    if reduce_mean:
+        (pool,) = (node for node in network.graph.node if node.op_type == "GlobalAveragePool")
+        pool.op_type = "ReduceMean"
+        pool.input.append("space")
+        network.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, -2]), "space"))
+    proto = assert_equal_but_for_ties(daq(network), picture(8, 9))
+    left = [kind for kind in kinds(proto, "") if kind != "DequantizeLinear"]  # of weights
+    assert left == ["Gather", "Gather", "Div", "Cast", "Unsqueeze", "Conv", "Relu", "Conv", "Sigmoid"]
+    assert kinds(proto).count("ToNative") == 1  # of the gate
+    assert "ToPlanar" not in kinds(proto)
+    assert kinds(proto).count("Elementwise") == 1
+    assert attributes(the(proto, "Elementwise"))["operand"] == b"add"
+
+
+def test_an_operand_of_one_row_stays_onnx_runtimes():
+    text = f"""c = Conv{PAD}(h, c_weight) m = ReduceMean<keepdims = 1>(c, rows) e = Mul(c, m)"""
+    proto = assert_equal_but_for_ties(daq(body(text, c_weight=(8, 8, 3, 3), rows=np.array([2]))), picture(8, 9) / 255)
+    assert kinds(proto, "") == ["ReduceMean", "Mul"]
 
 
 def test_a_value_added_to_itself_is_not_fused_into_its_convolution():

@@ -4,7 +4,7 @@
     v = v + operand | v * operand                          at most one, before the activation or after it
     v = DepthToSpace(v)                                    at most one, before the activation or last; without an operand
 
-Each value in between has one reader. A chain may also begin with a value that is there already.
+Each value in between has one reader. A chain may also begin with a value that is there already, and then with v * gate.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from daq_deploy.passes.graph import only_consumer
 
+from .attention import map_and_gate
 from .selection import reads_channels
 from .shapes import Shapes
 
@@ -35,6 +36,8 @@ class Epilogue:
     """What is stored."""
     nodes: tuple[ir.Node, ...] = ()
     """The nodes that are computed, in order."""
+    gate: ir.Value | None = None
+    """What multiplies the value before all else, (N, C, 1, 1); of a map that is there already."""
     activation: str = "none"
     slope: npt.NDArray[np.float32] = field(default_factory=lambda: NO_SLOPE)
     """Of the activation `slope`, one a channel before DepthToSpace; empty for others."""
@@ -66,6 +69,7 @@ class Epilogues:
         accept: AcceptOperand,
         first: ir.Node | None = None,
         rearranged: bool = True,
+        gated: bool = False,
     ) -> Epilogue:
         """Return the longest epilogue of a value, and take its nodes.
 
@@ -75,10 +79,11 @@ class Epilogues:
             accept: asked before an operand is fused.
             first: the node it begins with, one of several readers of a map that is there; None for its only one.
             rearranged: whether DepthToSpace may be part of it.
+            gated: whether a gate may be part of it.
         """
         found, node = Epilogue(start), first or only_consumer(start)
         while node is not None and node.graph is self._graph and node.domain == "" and node not in self.taken:
-            longer = _extended(found, node, channels, self._shapes, accept, rearranged)
+            longer = _extended(found, node, channels, self._shapes, accept, rearranged, gated)
             if longer is None:
                 break
             found, node = longer, only_consumer(longer.value)
@@ -87,7 +92,13 @@ class Epilogues:
 
 
 def _extended(
-    found: Epilogue, node: ir.Node, channels: int, shapes: Shapes, accept: AcceptOperand, rearranged: bool
+    found: Epilogue,
+    node: ir.Node,
+    channels: int,
+    shapes: Shapes,
+    accept: AcceptOperand,
+    rearranged: bool,
+    gated: bool,
 ) -> Epilogue | None:
     kind, value = node.op_type, node.outputs[0]
     longer = replace(found, nodes=(*found.nodes, node), value=value)
@@ -100,6 +111,9 @@ def _extended(
             slope = np.repeat(slope, count) if found.mode == "CRD" else np.tile(slope, count)
         name = _PLAIN_ACTIVATIONS.get(kind, "slope")
         return replace(longer, activation=name, slope=slope, operand_first=found.operand is not None)
+    gate = map_and_gate(node, shapes)
+    if gate is not None:
+        return replace(longer, gate=gate[1]) if gated and not found.nodes and gate[0] is found.value else None
     if kind in _BINARY and found.operand is None and found.blocksize == 1:
         operand = other_operand(node, found.value, shapes)
         if operand is None or not accept(operand, value):

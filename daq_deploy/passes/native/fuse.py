@@ -19,6 +19,7 @@ from daq_deploy.passes.blocks import DaqBlock, find_blocks
 from daq_deploy.passes.graph import ancestors, convolutions, remove_unused
 from daq_deploy.passes.plan import read_layers
 
+from .attention import averaged_map
 from .channels import channel_slices
 from .epilogue import Epilogue, Epilogues
 from .nodes import NATIVE_DOMAIN, NATIVE_VERSION, NodeBuilder, replace_output
@@ -53,11 +54,11 @@ class FuseNative(ir.passes.InPlacePass):
 
 
 def _ask_for_statistics(node: ir.Node) -> None:
-    """Ask a node for the statistics that ranges read: none, or all, positives only where a map cannot be negative."""
-    ranges = [use.node for use in node.outputs[1].uses()]
-    node.attributes["statistics"] = ir.AttrInt64("statistics", int(bool(ranges)))
+    """Ask a node for the statistics that are read: none, or all, positives only where a map cannot be negative."""
+    readers = [use.node for use in node.outputs[1].uses()]
+    node.attributes["statistics"] = ir.AttrInt64("statistics", int(bool(readers)))
     if "positives" in node.attributes:
-        counted = any(not reader.attributes.get_int("signed") for reader in ranges)
+        counted = any(not reader.attributes.get_int("signed", 1) for reader in readers)
         node.attributes["positives"] = ir.AttrInt64("positives", int(counted))
 
 
@@ -129,7 +130,7 @@ class _Fusion:
         if start is None:
             return None
         channels = self._maps[start].channels
-        epilogue = self._epilogues.find(start, channels, self._accepts, node, rearranged=False)
+        epilogue = self._epilogues.find(start, channels, self._accepts, node, rearranged=False, gated=True)
         return epilogue if epilogue.nodes else None
 
     def _accepts(self, operand: ir.Value, result: ir.Value) -> bool:
@@ -142,7 +143,8 @@ class _Fusion:
         operand = None if epilogue.operand is None else self._whole(last, epilogue.operand)
         if not isinstance(convolution, NativeConvolution):
             start = next(value for value in carried_inputs(first, self._shapes) if value in self._maps)
-            self._maps[epilogue.value] = self._builder.elementwise(last, self._maps[start], epilogue, operand)
+            gate = None if epilogue.gate is None else self._whole(last, epilogue.gate)
+            self._maps[epilogue.value] = self._builder.elementwise(last, self._maps[start], epilogue, operand, gate)
             return
         name = self._names[first]
         if convolution.block is None:
@@ -165,6 +167,8 @@ class _Fusion:
         """Follow the channels through a node that is no part of a convolution or of what is done element by element."""
         if node.op_type == "Shape" and node.domain == "" and node.inputs[0] in self._maps:
             self._builder.shape(node, self._maps[node.inputs[0]])
+        if (averaged := averaged_map(node)) in self._maps:
+            self._builder.mean(node, self._maps[averaged])
         resampling = resampling_of(node, self._shapes)
         if resampling is not None and resampling.source in self._maps and node.outputs[0] in self._wanted:
             native = self._builder.resampled(node, resampling, self._maps[resampling.source])

@@ -105,13 +105,25 @@ class NodeBuilder:
         return _map(self._add(before, "FloatConv", inputs, attributes, name, 2), epilogue.value, convolution.channels)
 
     def elementwise(
-        self, before: ir.Node, source: NativeMap, epilogue: Epilogue, operand: NativeMap | None
+        self,
+        before: ir.Node,
+        source: NativeMap,
+        epilogue: Epilogue,
+        operand: NativeMap | None,
+        gate: NativeMap | None,
     ) -> NativeMap:
-        """Add an activation of a native map, an operand, or both."""
+        """Add what is done to a native map: a gate, an activation, an operand, or several of them."""
         name = str(epilogue.nodes[-1].name)
         slope = self._constant((epilogue.nodes, "slope"), f"{name}.slope.native", epilogue.slope)
         attributes = _epilogue(epilogue) | {"channels": source.channels, "statistics": 0}
-        node = self._add(before, "Elementwise", [source.value, slope, self._operand(operand)], attributes, name, 2)
+        node = self._add(
+            before,
+            "Elementwise",
+            [source.value, slope, self._operand(operand), self._operand(gate)],
+            attributes,
+            name,
+            2,
+        )
         result = _map(node, epilogue.value, source.channels)
         _say_same_size(operand or source, result)
         return result
@@ -155,6 +167,23 @@ class NodeBuilder:
         for node in (whole, joined, picked):
             _named(node.outputs[0], str(node.name), ir.DataType.INT64)
         replace_output(shape.outputs[0], picked.outputs[0])
+
+    def mean(self, node: ir.Node, source: NativeMap) -> None:
+        """Take the mean (N, C, 1, 1) that a node gives from the statistics (N, 6, C) of a native map."""
+        count, total = (
+            ir.node("Gather", [source.statistics, index], {"axis": 1}, name=f"{node.name}.{name}")
+            for name in ("count", "total")
+            for index in [self._constant((name,), f"daq.native.{name}", np.array({"count": 0, "total": 2}[name]))]
+        )
+        mean = ir.node("Div", [total.outputs[0], count.outputs[0]], name=f"{node.name}.mean")
+        single = ir.node("Cast", [mean.outputs[0]], {"to": ir.DataType.FLOAT.value}, name=f"{node.name}.float")
+        axes = self._constant(("axes", 2, 3), "daq.native.space", np.array([2, 3]))
+        planar = ir.node("Unsqueeze", [single.outputs[0], axes], name=f"{node.name}.planar")
+        self._graph.insert_before(node, [count, total, mean, single, planar])
+        for added in (count, total, mean):
+            _named(added.outputs[0], str(added.name), ir.DataType.DOUBLE)
+        _named(single.outputs[0], str(single.name), ir.DataType.FLOAT)
+        replace_output(node.outputs[0], planar.outputs[0])
 
     def _quantized(self, wanted: QuantizedConvolution) -> tuple[list[ir.Value], dict[str, Attribute]]:
         convolution, epilogue = wanted.convolution, wanted.epilogue

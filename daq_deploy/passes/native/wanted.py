@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from daq_deploy.passes.graph import only_consumer
 
+from .attention import map_and_gate
 from .channels import channel_slices
 from .epilogue import ACTIVATIONS, other_operand, slope_of
 from .resampling import resampling_of
@@ -38,6 +39,8 @@ def carried_inputs(node: ir.Node, shapes: Shapes) -> list[ir.Value]:
         shape = shapes.get(value.name or "")
         return [value] if shape is not None and len(shape) == 4 and slope_of(node, shape[1]) is not None else []
     if node.op_type in ("Add", "Mul") and value is not None:
+        if (gated := map_and_gate(node, shapes)) is not None:
+            return [gated[0]]
         other = None if value.is_initializer() else other_operand(node, value, shapes)
         return [] if other is None else [value, other]
     if node.op_type == "DepthToSpace" and value is not None:

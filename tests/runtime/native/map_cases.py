@@ -89,14 +89,17 @@ def elementwise(generator: np.random.Generator) -> None:
         "operand_first": int(generator.integers(2)), "statistics": int(generator.integers(2)),
     }  # fmt: skip
     native = to_map(generator.normal(0, generator.choice([1, 300]), (images, channels, *size)))
-    operand = np.zeros(0, np.float16)
+    operand = gate = np.zeros(0, np.float16)
     if attributes["operand"] != "none":
         operand = to_map(generator.normal(0, generator.choice([1, 300]), (images, channels, *size)))
     slope = slope_for(generator, activation, channels)
     values = to_planar(native, channels).astype(np.float64)
+    if generator.random() < 0.5:
+        gate = to_map(generator.uniform(0, 1, (images, channels, 1, 1)))
+        values = values * to_planar(gate, channels)
     expected = finish(values, slope, operand, attributes)
     over = str(generator.choice(["", "X", "operand"] if operand.size else ["", "X"]))
-    found, statistics = run("Elementwise", attributes, 2, over=over, X=native, slope=slope, operand=operand)
+    found, statistics = run("Elementwise", attributes, 2, over=over, X=native, slope=slope, operand=operand, gate=gate)
     check_map(found, expected, 1e-5 * np.abs(expected) + 2e-6)
     check_statistics(statistics, found, expected, attributes["statistics"], 1e-6 * np.abs(expected) + 2e-7)
 
@@ -109,9 +112,10 @@ def resampling(generator: np.random.Generator) -> None:
     attributes: Attributes = {"channels": channels, "statistics": int(generator.integers(2))}
     others = {}
     if generator.random() < 0.5:
-        kernel = [int(generator.integers(1, side + 1)) for side in size]
-        pads = [int(generator.integers(0, kernel[side % 2])) for side in range(4)]
         strides = [int(number) for number in generator.integers(1, 4, 2)]
+        # A window may be larger than the map by less than a stride: ONNX Runtime takes what there is.
+        kernel = [int(generator.integers(1, side + stride)) for side, stride in zip(size, strides, strict=True)]
+        pads = [int(generator.integers(0, kernel[side % 2])) for side in range(4)]
         op, attributes = "MaxPool", attributes | {"kernel_shape": kernel, "strides": strides, "pads": pads}
     else:
         op = "Resize"
