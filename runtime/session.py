@@ -153,7 +153,7 @@ class Session:
         try:
             if isinstance(self._native, NativeUse):
                 options.register_custom_ops_library(str(self._native.library.path))
-                # Would set aside one more block, as large as all maps together, once a size comes again; nothing is faster.
+                # A pattern is one more block, as large as all maps together, once a size comes again; and nothing is faster.
                 options.enable_mem_pattern = False
             return open_session(proto.SerializeToString(), options, provider, allow_fallback)
         except (OptionError, ProviderError):

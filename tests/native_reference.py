@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
+from native_resampling import max_pool, resize, to_planar
 
 from daq_deploy.numerics import (
     ChannelRange,
@@ -46,11 +47,6 @@ def to_map(planar: Array, storage: type[np.floating[Any]] = np.float16) -> Array
     native = np.zeros((images, height, width, padded(channels)), storage)
     native[..., :channels] = np.clip(planar, -LARGEST, LARGEST).transpose(0, 2, 3, 1)
     return native
-
-
-def to_planar(native: Array, channels: int, first: int = 0) -> Array:
-    """Channels [first, first + channels) of a native map as float32 (N, C, H, W)."""
-    return np.ascontiguousarray(native[..., first : first + channels].transpose(0, 3, 1, 2)).astype(np.float32)
 
 
 def statistics_of(planar: Array, storage: type[np.floating[Any]] = np.float16) -> Array:
@@ -195,38 +191,14 @@ def elementwise(attributes: Attributes, native: Array, slope: Array, operand: Ar
     return stored(finish(values, slope, operand, attributes), attributes)
 
 
-def resize(attributes: Attributes, native: Array, scales: Array, sizes: Array) -> list[Array]:
-    node = ir.node(
-        "Resize",
-        [ir.Value(name="X")] * 4,
-        {
-            "mode": attributes["mode"],
-            "coordinate_transformation_mode": attributes["coordinates"],
-            "nearest_mode": attributes["nearest"],
-        },
-    )
-    given = [
-        to_planar(native, attributes["channels"]),
-        None,
-        *(part if part.size else None for part in (scales, sizes)),
-    ]
-    return stored(OrtExecutor(21, threads=1)(node, given)[0], attributes)
-
-
-def max_pool(attributes: Attributes, native: Array) -> list[Array]:
-    window = {name: attributes[name] for name in ("kernel_shape", "strides", "pads")}
-    node = ir.node("MaxPool", [ir.Value(name="X")], window)
-    return stored(OrtExecutor(21, threads=1)(node, [to_planar(native, attributes["channels"])])[0], attributes)
-
-
 OPERATORS: dict[str, Callable[..., list[Array]]] = {
     "Range": native_range,
     "Conv": native_conv,
     "PlanarConv": planar_conv,
     "FloatConv": float_conv,
     "Elementwise": elementwise,
-    "Resize": resize,
-    "MaxPool": max_pool,
+    "Resize": lambda attributes, *inputs: stored(resize(attributes, *inputs), attributes),
+    "MaxPool": lambda attributes, native: stored(max_pool(attributes, native), attributes),
     "ToNative": lambda attributes, planar: stored(planar, attributes),
     "ToPlanar": lambda attributes, native: [to_planar(native, attributes["channels"])],
 }

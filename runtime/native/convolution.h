@@ -48,8 +48,8 @@ struct ConvolutionRun {
   const float* origin;                 // (inputs), or null where levels are even
   std::vector<const uint16_t*> sources;
   std::vector<int64_t> strides;        // padded channels of each source
-  const uint16_t* operand;             // native map of the output, or null
-  uint16_t* half_output;               // one of the two
+  const uint16_t* operand;             // native map of the output's size, or null
+  uint16_t* half_output;               // one of the two; may be the operand
   float* float_output;
   double* statistics;                  // (6, output channels), or null
 };
@@ -69,7 +69,7 @@ class Convolution {
  private:
   struct Folded;  // weights with the steps of one picture folded in
   struct Band;    // working memory of a band of rows
-  struct Workspace;  // what all convolutions lend from
+  struct Workspace;  // what all convolutions borrow from
   struct NewRow;  // a row of the input that is being quantized
   struct Chunk;   // a run of pixels whose sums are in working memory
   struct Row;     // of the output, while it is computed

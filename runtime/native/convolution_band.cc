@@ -115,7 +115,10 @@ Convolution::NewRow Convolution::hold_rows(const ConvolutionRun& run, const Fold
 
 void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
                            BandStatistics* statistics) const {
-  if (!band.continues(folded, first_row)) begin_band(run.width, band);
+  if (!band.continues(folded, first_row)) {
+    band.run = 0;  // nobody's, should there be too little memory for what follows
+    begin_band(run.width, band);
+  }
   const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
   const int planes = this->planes(), blocks = static_cast<int>(padded_outputs_ / kBlock) * planes;
   const Epilogue epilogue = {folded.scale.data(),    slope_.data(),       valid_.data(),

@@ -82,7 +82,7 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
                                        folded.coefficients.data(),
                                        parameters_.companded};
   const auto size = static_cast<size_t>(channels * kFeedbackPixels);
-  band.pixels.resize(size);
+  band.pixels.resize(size);  // what lies in the padding of the last group is finite, and its inverse_step is zero
   band.errors.resize(2 * size);
   band.codes.resize(size * static_cast<size_t>(code_bytes_));
   const int64_t code_stride = padded_inputs_ * code_bytes_;

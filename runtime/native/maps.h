@@ -37,7 +37,7 @@ struct ElementwiseParameters {
 };
 
 // activation(x * gate) and an operand, as in the epilogue of a convolution. `slope` (C) or null, `operand` a map of the same
-// size or null, `gate` a map of one pixel or null, `statistics` (6, C) or null.
+// size or null, `gate` a map of one pixel or null; `output` may be the input or the operand; `statistics` (6, C) or null.
 void elementwise(const Kernels& kernels, const MapSize& size, const ElementwiseParameters& parameters, const float* slope,
                  const uint16_t* input, const uint16_t* operand, const uint16_t* gate, uint16_t* output,
                  double* statistics, const Parallel& parallel);

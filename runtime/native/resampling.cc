@@ -54,13 +54,13 @@ std::vector<Source> sources_of(int64_t input, int64_t output, float scale, const
 typedef float Four __attribute__((vector_size(16)));
 constexpr int kFours = kBlock / 4;  // that SSE and NEON hold: this file runs on any processor
 
-inline Four four_at(const float* values, int index) {
+inline Four four_at(const float* values, int64_t index) {
   Four four;
   std::memcpy(&four, values + index * 4, sizeof(four));
   return four;
 }
 
-inline void put_four(float* values, int index, Four four) { std::memcpy(values + index * 4, &four, sizeof(four)); }
+inline void put_four(float* values, int64_t index, Four four) { std::memcpy(values + index * 4, &four, sizeof(four)); }
 
 inline Four between(Four first, Four second, float weight) { return first + (second - first) * (Four{} + weight); }
 
@@ -84,7 +84,7 @@ void resize(const Kernels& kernels, const MapSize& input, const MapSize& output,
         source_rows.load(source, own.first, 0, input.width, channel, upper.data());
         if (own.weight > 0.0f) {
           source_rows.load(source, own.second, 0, input.width, channel, lower.data());
-          for (int i = 0; i < static_cast<int>(input.width) * kFours; ++i) {
+          for (int64_t i = 0; i < input.width * kFours; ++i) {
             put_four(upper.data(), i, between(four_at(upper.data(), i), four_at(lower.data(), i), own.weight));
           }
         }
@@ -119,7 +119,7 @@ void max_pool(const Kernels& kernels, const MapSize& input, const MapSize& outpu
         source_rows.load(source, begin, 0, input.width, channel, largest.data());
         for (int64_t line = begin + 1; line < end; ++line) {
           source_rows.load(source, line, 0, input.width, channel, other.data());
-          for (int i = 0; i < static_cast<int>(input.width) * kFours; ++i) {
+          for (int64_t i = 0; i < input.width * kFours; ++i) {
             put_four(largest.data(), i, larger(four_at(largest.data(), i), four_at(other.data(), i)));
           }
         }

@@ -73,6 +73,9 @@ void ResizeOp::compute(const Context& context) {
     if (scales.data[0] != 1.0f || scales.data[1] != 1.0f) throw Error("only height and width can change");
     scale[0] = scales.data[2];
     scale[1] = scales.data[3];
+    for (const float factor : scale) {
+      if (!(std::isfinite(factor) && factor > 0.0f)) throw Error("a scale must be a positive number");
+    }
     output.height = static_cast<int64_t>(std::floor(static_cast<float>(input.height) * scale[0]));
     output.width = static_cast<int64_t>(std::floor(static_cast<float>(input.width) * scale[1]));
   } else {

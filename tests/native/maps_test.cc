@@ -97,7 +97,13 @@ bool test_elementwise(const daq::Kernels& kernels) {
   daq::elementwise(kernels, size, parameters, parameters.activation == Activation::slope ? slope.data() : nullptr,
                    input.data(), parameters.operand == Operand::none ? nullptr : operand.data(),
                    gated ? gate.data() : nullptr, output.data(), statistics.data(), threaded);
-  bool good = true;
+  Halves over = coin() || parameters.operand == Operand::none ? input : operand;  // a copy that is written over
+  const bool of_input = over == input;
+  daq::elementwise(kernels, size, parameters, parameters.activation == Activation::slope ? slope.data() : nullptr,
+                   of_input ? over.data() : input.data(),
+                   parameters.operand == Operand::none ? nullptr : of_input ? operand.data() : over.data(),
+                   gated ? gate.data() : nullptr, over.data(), nullptr, serial);
+  bool good = check(over == output, "written over what is read, it is another map");
   std::vector<double> values;
   for (int64_t p = 0; p < pixels && good; ++p) {
     for (int64_t c = 0; c < size.channels && good; ++c) {

@@ -14,10 +14,12 @@ from native_graphs import (
     daq,
     fused,
     kinds,
+    of_bits,
+    signal_to_noise,
     the,
 )
 from native_reference import evaluate
-from networks import PAD, edsr, network, picture, rcan, rlfn
+from networks import PAD, edsr, network, picture, rcan, rlfn, run
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,13 @@ def test_channel_attention_reads_statistics_and_is_computed_with_native_maps(gat
     assert attributes(the(proto, "Elementwise"))["operand"] == b"add"
 
 
+def test_channel_attention_is_that_of_each_picture():
+    model = daq(rcan(), of_bits(4, dynamic_batch=True))
+    images = picture(9, 11, images=2)
+    found = evaluate(fused(model), images, storage=np.float32)["y"]
+    assert signal_to_noise(found, run(ir.to_proto(model), images, "DISABLE_ALL")) > 50
+
+
 def test_an_operand_of_one_row_stays_onnx_runtimes():
     text = f"""c = Conv{PAD}(h, c_weight) m = ReduceMean<keepdims = 1>(c, rows) e = Mul(c, m)"""
     proto = assert_equal_but_for_ties(daq(body(text, c_weight=(8, 8, 3, 3), rows=np.array([2]))), picture(8, 9) / 255)
@@ -207,6 +216,24 @@ def test_what_changes_the_size_of_a_native_map_stays_native(text, kind):
     proto = assert_equal_but_for_ties(resampled(text), picture(8, 9))
     assert not kinds(proto, "")
     assert kinds(proto) == ["FloatConv", "Range", "Conv", kind, "Range", "PlanarConv"]
+
+
+def test_a_map_is_resized_to_a_size_that_is_computed():
+    text = """c = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(h, c_weight)
+    images = Shape<end = 2>(c) size = Shape<start = 2>(h)
+    full = Concat<axis = 0>(images, size) e = Resize<mode = "linear">(c, , , full)"""
+    proto = assert_equal_but_for_ties(daq(body(text, c_weight=(8, 8, 3, 3))), picture(9, 12))
+    native = ["FloatConv", "Range", "Conv", "Resize", "Range", "PlanarConv"]
+    assert kinds(proto, "daq.native") == native
+
+
+def test_a_concatenation_that_is_resized_stays_planar():
+    text = f"""c = Conv{PAD}(h, c_weight) d = Conv{PAD}(c, d_weight) both = Concat<axis = 1>(c, d)
+    r = Resize<mode = "linear">(both, , factors) e = Conv{PAD}(r, e_weight)"""
+    factors = np.array([1, 1, 2, 2], np.float32)
+    shapes = {"c_weight": (8, 8, 3, 3), "d_weight": (8, 8, 3, 3), "e_weight": (8, 16, 3, 3), "factors": factors}
+    proto = assert_equal_but_for_ties(daq(body(text, **shapes)), picture(9, 12))
+    assert kinds(proto, "") == ["Concat", "Resize"]
 
 
 @pytest.mark.parametrize("text", PLANAR_SIZES)

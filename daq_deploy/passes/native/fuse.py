@@ -167,7 +167,7 @@ class _Fusion:
         """Follow the channels through a node that is no part of a convolution or of what is done element by element."""
         if node.op_type == "Shape" and node.domain == "" and node.inputs[0] in self._maps:
             self._builder.shape(node, self._maps[node.inputs[0]])
-        if (averaged := averaged_map(node)) in self._maps:
+        if (averaged := averaged_map(node)) in self._maps and node.outputs[0] not in self._wanted:
             self._builder.mean(node, self._maps[averaged])
         resampling = resampling_of(node, self._shapes)
         if resampling is not None and resampling.source in self._maps and node.outputs[0] in self._wanted:

@@ -81,7 +81,7 @@ class NodeBuilder:
         node = self._add(before, "Conv", inputs, attributes | {"statistics": 0, "positives": 0}, wanted.name, 2)
         result = _map(node, wanted.epilogue.value, wanted.convolution.channels // wanted.epilogue.blocksize**2)
         if wanted.operand is not None:
-            _say_same_size(wanted.operand, result)
+            _say_same_size([wanted.operand, result])
         return result
 
     def planar_convolution(self, before: ir.Node, wanted: QuantizedConvolution) -> ir.Value:
@@ -125,7 +125,7 @@ class NodeBuilder:
             2,
         )
         result = _map(node, epilogue.value, source.channels)
-        _say_same_size(operand or source, result)
+        _say_same_size([source, result] if operand is None else [operand, source, result])
         return result
 
     def resampled(self, node: ir.Node, wanted: Resampling, source: NativeMap) -> NativeMap:
@@ -256,12 +256,15 @@ def _map(node: ir.Node, value: ir.Value, channels: int) -> NativeMap:
     return NativeMap(native, _named(node.outputs[1], f"{value.name}.statistics", ir.DataType.DOUBLE), channels)
 
 
-def _say_same_size(earlier: NativeMap, later: NativeMap) -> None:
-    """Name the sizes that two maps have in common, so that ONNX Runtime may write one over the other."""
-    if earlier.value.shape is None:
-        images, height, width = (f"{earlier.value.name}.{axis}" for axis in ("N", "H", "W"))
-        earlier.value.shape = ir.Shape([images, height, width, -(-earlier.channels // 16) * 16])
-    later.value.shape = earlier.value.shape.copy()
+def _say_same_size(maps: Sequence[NativeMap]) -> None:
+    """Name the sizes that maps have in common, so that ONNX Runtime may write the last over one of the others."""
+    named = next((item.value.shape for item in maps if item.value.shape is not None), None)
+    if named is None:
+        images, height, width = (f"{maps[0].value.name}.{axis}" for axis in ("N", "H", "W"))
+        named = ir.Shape([images, height, width, -(-maps[0].channels // 16) * 16])
+    for item in maps:
+        if item.value.shape is None:
+            item.value.shape = named.copy()
 
 
 def _named(value: ir.Value, name: str, dtype: ir.DataType) -> ir.Value:

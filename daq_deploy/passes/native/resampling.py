@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from daq_deploy.passes.graph import constant_array
+
 from .shapes import Shapes
 
 _MODES = ("linear", "nearest")
@@ -58,6 +60,10 @@ def _resize(node: ir.Node, source: ir.Value) -> Resampling | None:
     )
     if not plain or (scales is None) == (sizes is None):
         return None
+    if scales is not None:
+        factors = constant_array(scales)
+        if factors is None or factors.size != 4 or (factors[:2] != 1).any():
+            return None
     return Resampling(source, {"mode": mode, "coordinates": coordinates, "nearest": nearest}, (scales, sizes))
 
 

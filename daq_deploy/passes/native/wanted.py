@@ -46,7 +46,8 @@ def carried_inputs(node: ir.Node, shapes: Shapes) -> list[ir.Value]:
     if node.op_type == "DepthToSpace" and value is not None:
         return [value] if only_consumer(value) is node else []
     if (resampling := resampling_of(node, shapes)) is not None:
-        return [resampling.source]
+        producer = resampling.source.producer()
+        return [] if producer is not None and channel_slices(producer, shapes) else [resampling.source]
     slices = channel_slices(node, shapes)
     return list({entry.value: None for entries in slices.values() for entry in entries})
 
