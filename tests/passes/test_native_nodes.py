@@ -227,6 +227,11 @@ def test_a_map_is_resized_to_a_size_that_is_computed():
     assert kinds(proto, "daq.native") == native
 
 
+def test_what_is_resized_before_it_is_quantized_again_is_exact():
+    layers = [node for node in fused(daq(rlfn())).graph.node if node.op_type in ("Conv", "PlanarConv")]
+    assert [node.name for node in layers if attributes(node)["exact"]] == ["e2", "e3", "up"]
+
+
 def test_a_concatenation_that_is_resized_stays_planar():
     text = f"""c = Conv{PAD}(h, c_weight) d = Conv{PAD}(c, d_weight) both = Concat<axis = 1>(c, d)
     r = Resize<mode = "linear">(both, , factors) e = Conv{PAD}(r, e_weight)"""

@@ -24,7 +24,7 @@ from .channels import channel_slices
 from .epilogue import Epilogue, Epilogues
 from .nodes import NATIVE_DOMAIN, NATIVE_VERSION, NodeBuilder, replace_output
 from .report import METADATA_KEY, FusedLayer, Fusion
-from .resampling import resampling_of
+from .resampling import only_resampled, resampling_of
 from .selection import NativeConvolution, needs_exact, select
 from .shapes import shapes_of
 from .values import NativeMap, QuantizedConvolution, Ranges, Source
@@ -154,7 +154,7 @@ class _Fusion:
         sources = self._sources_of(last, block.feature_map)
         ranges = self._ranges_of(last, block, sources)
         planar = epilogue.value not in self._wanted
-        exact = needs_exact(block, self._blocks, last=planar)
+        exact = needs_exact(block, self._blocks, last=planar or only_resampled(epilogue.value, self._shapes))
         if exact:
             self._exact.add(first)
         wanted = QuantizedConvolution(name, convolution, ranges, sources, epilogue, operand, exact)

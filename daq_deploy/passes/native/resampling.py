@@ -44,6 +44,12 @@ def resampling_of(node: ir.Node, shapes: Shapes) -> Resampling | None:
     return _max_pool(node, source) if node.op_type == "MaxPool" else None
 
 
+def only_resampled(value: ir.Value, shapes: Shapes) -> bool:
+    """Return whether a value is read by native Resize and MaxPool alone; nodes that take its shape do not count."""
+    readers = [use.node for use in value.uses() if use.node.op_type != "Shape"]
+    return all(resampling_of(node, shapes) is not None for node in readers)
+
+
 def _resize(node: ir.Node, source: ir.Value) -> Resampling | None:
     attributes = node.attributes
     mode = attributes.get_string("mode", "nearest")
@@ -82,4 +88,4 @@ def _max_pool(node: ir.Node, source: ir.Value) -> Resampling | None:
     return Resampling(source, {"kernel_shape": kernel, "strides": strides, "pads": pads}, ())
 
 
-__all__ = ["Resampling", "resampling_of"]
+__all__ = ["Resampling", "only_resampled", "resampling_of"]

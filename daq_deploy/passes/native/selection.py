@@ -66,7 +66,7 @@ def needs_exact(block: DaqBlock, blocks: list[DaqBlock], last: bool) -> bool:
     Args:
         block: what the convolution reads.
         blocks: of the network.
-        last: whether no native layer reads what it gives.
+        last: whether no native layer reads what it gives, or none before it is resized.
     """
     bits = float(np.mean(block.bits))
     coarsest = min(float(np.mean(other.bits)) for other in blocks)
