@@ -3,10 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "kernels.h"
+#include "maps.h"
 #include "ort_context.h"
 #include "parallel.h"
 #include "statistics.h"
@@ -51,6 +53,25 @@ inline void check_rank(const ort::Shape& shape, size_t rank, const char* what) {
   if (shape.size() != rank) throw ort::Error(std::string(what) + " has rank " + std::to_string(shape.size()));
 }
 
+// The value that an attribute names.
+template <class Choice>
+Choice choice_of(const ort::Attributes& attributes, const char* name,
+                 std::initializer_list<std::pair<const char*, Choice>> choices) {
+  const std::string chosen = attributes.string(name);
+  std::string names;
+  for (const auto& [known, choice] : choices) {
+    if (chosen == known) return choice;
+    names += (names.empty() ? "" : ", ") + std::string(known);
+  }
+  throw ort::Error(std::string(name) + " " + chosen + " is none of " + names);
+}
+
+inline int64_t channels_of(const ort::Attributes& attributes) {
+  const int64_t channels = attributes.integer("channels");
+  if (channels < 1) throw ort::Error("channels must be 1 or more");
+  return channels;
+}
+
 template <size_t kCount>
 inline void read_sizes(const ort::Attributes& attributes, const char* name, int64_t least, int64_t (&target)[kCount]) {
   const std::vector<int64_t> values = attributes.integers(name);
@@ -68,6 +89,12 @@ inline ort::Tensor<const uint16_t> native_input(const ort::Context& context, siz
   if (map.shape[3] % kBlock != 0 || map.shape[3] < least_channels) throw ort::Error("a native map has too few channels");
   if (map.empty()) throw ort::Error("a native map is empty");
   return map;
+}
+
+// Of a native map that has these channels and no others.
+inline MapSize map_size(const ort::Tensor<const uint16_t>& map, int64_t channels) {
+  if (map.shape[3] != round_up(channels, kBlock)) throw ort::Error("X has another number of channels");
+  return {channels, map.shape[1], map.shape[2]};
 }
 
 inline double* statistics_output(const ort::Context& context, bool wanted, int64_t images, int64_t channels) {

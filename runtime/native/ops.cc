@@ -12,20 +12,17 @@ using ort::Error;
 using ort::Shape;
 using ort::Tensor;
 
-Activation activation_of(const std::string& name) {
-  if (name == "none") return Activation::none;
-  if (name == "relu") return Activation::relu;
-  if (name == "slope") return Activation::slope;
-  if (name == "sigmoid") return Activation::sigmoid;
-  if (name == "tanh") return Activation::tanh;
-  throw Error("activation " + name + " is none of none, relu, slope, sigmoid, tanh");
+Activation activation_of(const ort::Attributes& attributes) {
+  return choice_of<Activation>(attributes, "activation", {{"none", Activation::none},
+                                                          {"relu", Activation::relu},
+                                                          {"slope", Activation::slope},
+                                                          {"sigmoid", Activation::sigmoid},
+                                                          {"tanh", Activation::tanh}});
 }
 
-Operand operand_of(const std::string& name) {
-  if (name == "none") return Operand::none;
-  if (name == "add") return Operand::add;
-  if (name == "multiply") return Operand::multiply;
-  throw Error("operand " + name + " is none of none, add, multiply");
+Operand operand_of(const ort::Attributes& attributes) {
+  return choice_of<Operand>(attributes, "operand",
+                            {{"none", Operand::none}, {"add", Operand::add}, {"multiply", Operand::multiply}});
 }
 
 const float* optional_slope(const Context& context, size_t index, int64_t channels, Activation activation) {
@@ -45,8 +42,8 @@ QuantizedConvolution::QuantizedConvolution(const ort::Attributes& attributes, bo
   read_sizes(attributes, "strides", 1, parameters_.strides);
   read_sizes(attributes, "pads", 0, parameters_.pads);
   read_sizes(attributes, "dilations", 1, parameters_.dilations);
-  parameters_.activation = activation_of(attributes.string("activation"));
-  parameters_.operand = operand_of(attributes.string("operand"));
+  parameters_.activation = activation_of(attributes);
+  parameters_.operand = operand_of(attributes);
   parameters_.operand_first = attributes.integer("operand_first") != 0;
   parameters_.blocksize = attributes.integer("blocksize");
   parameters_.depth_first = attributes.string("mode") == "DCR";
@@ -137,7 +134,7 @@ FloatConvOp::FloatConvOp(const ort::Attributes& attributes) : statistics_(attrib
   read_sizes(attributes, "strides", 1, parameters_.strides);
   read_sizes(attributes, "pads", 0, parameters_.pads);
   read_sizes(attributes, "dilations", 1, parameters_.dilations);
-  parameters_.activation = activation_of(attributes.string("activation"));
+  parameters_.activation = activation_of(attributes);
 }
 
 void FloatConvOp::compute(const Context& context) {
@@ -169,22 +166,19 @@ void FloatConvOp::compute(const Context& context) {
 }
 
 ElementwiseOp::ElementwiseOp(const ort::Attributes& attributes)
-    : parameters_{activation_of(attributes.string("activation")), operand_of(attributes.string("operand")),
+    : parameters_{activation_of(attributes), operand_of(attributes),
                   attributes.integer("operand_first") != 0},
-      channels_(attributes.integer("channels")),
-      statistics_(attributes.integer("statistics") != 0) {
-  if (channels_ < 1) throw Error("channels must be 1 or more");
-}
+      channels_(channels_of(attributes)),
+      statistics_(attributes.integer("statistics") != 0) {}
 
 void ElementwiseOp::compute(const Context& context) {
   const Tensor<const uint16_t> map = native_input(context, 0, channels_);
-  if (map.shape[3] != round_up(channels_, kBlock)) throw Error("X has another number of channels");
+  const MapSize size = map_size(map, channels_);
   const Tensor<const uint16_t> operand = context.input<uint16_t>(2);
   const bool has_operand = parameters_.operand != Operand::none;
   if (has_operand && operand.shape != map.shape) throw Error("the operand has another size");
   const Tensor<const uint16_t> gate = context.input<uint16_t>(3);
   if (!gate.empty() && gate.shape != Shape{map.shape[0], 1, 1, map.shape[3]}) throw Error("the gate must be a map of one pixel");
-  const MapSize size = {channels_, map.shape[1], map.shape[2]};
   const int64_t images = map.shape[0], count = size.height * size.width * size.padded();
   const float* slope = optional_slope(context, 1, channels_, parameters_.activation);
   uint16_t* output = context.output<uint16_t>(0, map.shape);
@@ -213,8 +207,7 @@ void ToNativeOp::compute(const Context& context) {
 
 void ToPlanarOp::compute(const Context& context) {
   const Tensor<const uint16_t> map = native_input(context, 0, channels_);
-  if (map.shape[3] != round_up(channels_, kBlock)) throw Error("X has another number of channels");
-  const MapSize size = {channels_, map.shape[1], map.shape[2]};
+  const MapSize size = map_size(map, channels_);
   const int64_t images = map.shape[0], pixels = size.height * size.width;
   float* output = context.output<float>(0, {images, size.channels, size.height, size.width});
   for (int64_t n = 0; n < images; ++n) {

@@ -32,7 +32,8 @@ ort::Status* guarded(const Work& work) {
   }
 }
 
-// Inputs that the first output may be written over: no place of them is read after it was written. ONNX Runtime does so where it knows that the shapes are the same, and nobody reads the input afterwards.
+// Inputs that the first output may be written over: no place of them is read after it was written. ONNX Runtime does so where
+// it knows that the shapes are the same, and nobody reads the input afterwards.
 template <class Op>
 std::array<int, 0> overwritten = {};
 template <>

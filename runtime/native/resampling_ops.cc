@@ -9,29 +9,7 @@ namespace {
 
 using ort::Context;
 using ort::Error;
-using ort::Shape;
 using ort::Tensor;
-
-Coordinates coordinates_of(const std::string& name) {
-  if (name == "half_pixel") return Coordinates::half_pixel;
-  if (name == "pytorch_half_pixel") return Coordinates::pytorch_half_pixel;
-  if (name == "align_corners") return Coordinates::align_corners;
-  if (name == "asymmetric") return Coordinates::asymmetric;
-  throw Error("coordinates " + name + " are none of half_pixel, pytorch_half_pixel, align_corners, asymmetric");
-}
-
-Nearest nearest_of(const std::string& name) {
-  if (name == "round_prefer_floor") return Nearest::round_prefer_floor;
-  if (name == "round_prefer_ceil") return Nearest::round_prefer_ceil;
-  if (name == "floor") return Nearest::floor;
-  if (name == "ceil") return Nearest::ceil;
-  throw Error("nearest " + name + " is none of round_prefer_floor, round_prefer_ceil, floor, ceil");
-}
-
-MapSize map_size(const Tensor<const uint16_t>& map, int64_t channels) {
-  if (map.shape[3] != round_up(channels, kBlock)) throw Error("X has another number of channels");
-  return {channels, map.shape[1], map.shape[2]};
-}
 
 // Calls `work` with each picture of X, of Y, and its statistics.
 template <class Work>
@@ -49,12 +27,17 @@ void for_pictures(const Context& context, const Tensor<const uint16_t>& map, con
 }  // namespace
 
 ResizeOp::ResizeOp(const ort::Attributes& attributes)
-    : parameters_{attributes.string("mode") == "linear", coordinates_of(attributes.string("coordinates")),
-                  nearest_of(attributes.string("nearest"))},
-      channels_(attributes.integer("channels")),
-      statistics_(attributes.integer("statistics") != 0) {
-  if (channels_ < 1) throw Error("channels must be 1 or more");
-}
+    : parameters_{choice_of<bool>(attributes, "mode", {{"linear", true}, {"nearest", false}}),
+                  choice_of<Coordinates>(attributes, "coordinates", {{"half_pixel", Coordinates::half_pixel},
+                                                                     {"pytorch_half_pixel", Coordinates::pytorch_half_pixel},
+                                                                     {"align_corners", Coordinates::align_corners},
+                                                                     {"asymmetric", Coordinates::asymmetric}}),
+                  choice_of<Nearest>(attributes, "nearest", {{"round_prefer_floor", Nearest::round_prefer_floor},
+                                                             {"round_prefer_ceil", Nearest::round_prefer_ceil},
+                                                             {"floor", Nearest::floor},
+                                                             {"ceil", Nearest::ceil}})},
+      channels_(channels_of(attributes)),
+      statistics_(attributes.integer("statistics") != 0) {}
 
 void ResizeOp::compute(const Context& context) {
   const Tensor<const uint16_t> map = native_input(context, 0, channels_);
@@ -89,9 +72,8 @@ void ResizeOp::compute(const Context& context) {
 
 MaxPoolOp::MaxPoolOp(const ort::Attributes& attributes)
     : parameters_{{}, {}, {}, {1, 1}},
-      channels_(attributes.integer("channels")),
+      channels_(channels_of(attributes)),
       statistics_(attributes.integer("statistics") != 0) {
-  if (channels_ < 1) throw Error("channels must be 1 or more");
   read_sizes(attributes, "kernel_shape", 1, parameters_.kernel);
   read_sizes(attributes, "strides", 1, parameters_.strides);
   read_sizes(attributes, "pads", 0, parameters_.pads);

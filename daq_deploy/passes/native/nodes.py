@@ -170,10 +170,10 @@ class NodeBuilder:
 
     def mean(self, node: ir.Node, source: NativeMap) -> None:
         """Take the mean (N, C, 1, 1) that a node gives from the statistics (N, 6, C) of a native map."""
+        rows = [self._constant(("row", row), f"daq.native.row_{row}", np.array(row)) for row in (0, 2)]
         count, total = (
-            ir.node("Gather", [source.statistics, index], {"axis": 1}, name=f"{node.name}.{name}")
-            for name in ("count", "total")
-            for index in [self._constant((name,), f"daq.native.{name}", np.array({"count": 0, "total": 2}[name]))]
+            ir.node("Gather", [source.statistics, row], {"axis": 1}, name=f"{node.name}.{name}")
+            for row, name in zip(rows, ("count", "total"), strict=True)
         )
         mean = ir.node("Div", [total.outputs[0], count.outputs[0]], name=f"{node.name}.mean")
         single = ir.node("Cast", [mean.outputs[0]], {"to": ir.DataType.FLOAT.value}, name=f"{node.name}.float")
