@@ -117,6 +117,7 @@ inline void lanes_store_words(int16_t* p, const Lanes& a) {
   }
 DAQ_LANES_UNARY(lanes_round, part_round(a))
 DAQ_LANES_UNARY(lanes_magnitude, part_magnitude(a))
+DAQ_LANES_UNARY(lanes_reciprocal, part_reciprocal(a))
 // Of what is not negative: down to a half; and the whole part of the root, of which a tier may know no more than 0.0004 of it.
 DAQ_LANES_UNARY(lanes_floor_half, part_floor_half(a))
 DAQ_LANES_UNARY(lanes_floor_root, part_floor_root(a))

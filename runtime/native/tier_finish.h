@@ -39,7 +39,7 @@ inline Lanes activate(const Lanes& value, const Lanes& slope, Activation activat
     case Activation::none: return value;
     case Activation::relu: return lanes_max(value, lanes_set(0.0f));
     case Activation::slope: return lanes_times_where_negative(value, slope);
-    case Activation::sigmoid: return one / (one + lanes_exp(lanes_set(0.0f) - value));
+    case Activation::sigmoid: return lanes_reciprocal(one + lanes_exp(lanes_set(0.0f) - value));
     default: {  // tanh
       const Lanes power = lanes_exp(value + value);
       return one - lanes_set(2.0f) / (power + one);
@@ -201,6 +201,11 @@ void finish_blocks(const Epilogue& epilogue, const Finish& run, const Beside& be
     if (asked.activation == Activation::slope && !asked.positives) {
       return finish_usual<kBlocks, Activation::slope, false>(epilogue, run, value_of, beside);
     }
+  }
+  if (asked.statistics && asked.activation == Activation::sigmoid && asked.operand == Operand::multiply &&
+      !asked.operand_first && !asked.positives) {
+    using Gate = Usual<Activation::sigmoid, Operand::multiply, false, false>;
+    return finish_values<kBlocks>(epilogue, run, Gate{}, value_of);
   }
   finish_values<kBlocks>(epilogue, run, asked, value_of);
 }
