@@ -61,8 +61,12 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
   largest_weight_ =
       kernels.largest_weight(kernels.largest_shifted_code(largest_code_, format_), inputs_ * kernel_[0] * kernel_[1], format_);
   code_bytes_ = is_words(format_) ? 2 : 1;
-  pixel_bytes_ = padded_inputs_ * (format_ == CodeFormat::byte_pairs ? kPairProducts / 2 : code_bytes_);
+  // Whole blocks of codes are written faster; taps side by side leave no room for them.
+  const bool apart = format_ == CodeFormat::byte_pairs || taps_ == 1;
+  code_stride_ = (apart ? round_up(padded_inputs_, kBlock) : padded_inputs_) * code_bytes_;
+  pixel_bytes_ = format_ == CodeFormat::byte_pairs ? padded_inputs_ * (kPairProducts / 2) : code_stride_;
   steps_ = steps_of(padded_inputs_);
+  if (kernels.single_steps) pointers_ = steps_ / (format_ == CodeFormat::byte_pairs ? kPairProducts : 1);
   if (side_by_side) {
     side_valid_.assign(static_cast<size_t>(side_blocks_ * kBlock), 0.0f);
     std::fill_n(side_valid_.begin(), outputs_ * kernel_[1], 1.0f);
@@ -142,8 +146,7 @@ int64_t Convolution::output_width(int64_t width) const { return convolved_size(p
 // Sums of every column of a row of codes with every tap of the kernel rows by itself.
 void Convolution::sum_side_by_side(const Folded& folded, int64_t width, Band& band) const {
   const int blocks = static_cast<int>(side_blocks_) * planes();
-  const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), pixel_bytes_, steps_, folded.packed,
-                                     side_valid_.data()};
+  const Accumulation accumulation = accumulation_of(folded, pixel_bytes_, side_valid_, band);
   const int64_t columns = width + kernel_[1] - 1;
   for (int64_t x = 0; x < columns; x += kernels_.chunk) {
     const int pixels = static_cast<int>(std::min<int64_t>(kernels_.chunk, columns - x));
@@ -209,7 +212,7 @@ void Convolution::quantize_pixels(const ConvolutionRun& run, const Folded& folde
     const int64_t stride = run.strides[source];
     const uint16_t* pixels = run.sources[source] + (row * run.width + x) * stride + parameters_.first_channel[source];
     kernels_.quantize(quantizer, pixels, stride, stride - parameters_.first_channel[source], count, format_,
-                      codes + position * code_bytes_, padded_inputs_ * code_bytes_);
+                      codes + position * code_bytes_, code_stride_);
     input += parameters_.channels[source];
   }
 }

@@ -91,6 +91,7 @@ class Convolution {
   void quantize_until(const ConvolutionRun& run, const Folded& folded, int64_t column, NewRow& row, Band& band) const;
   void border_bias(const Folded& folded, int64_t input_width, Band& band) const;
   void begin_band(int64_t input_width, Band& band) const;
+  Accumulation accumulation_of(const Folded& folded, int64_t advance, const std::vector<float>& valid, const Band& band) const;
   NewRow hold_rows(const ConvolutionRun& run, const Folded& folded, int64_t row, Band& band) const;
   void accumulate(const Row& row, const Chunk& chunk) const;
   void sum_and_finish(const Row& row, const Chunk& chunk, Chunk& waiting) const;
@@ -109,9 +110,11 @@ class Convolution {
   int64_t padded_channels_;  // of the native output
   int64_t groups_;           // sub-pixels that lie in blocks of their own
   int64_t segments_, taps_, elements_, steps_;
+  int64_t pointers_ = 1;     // to the codes of a segment, see Kernels::single_steps
   int64_t products_;         // of a segment with an input channel: its taps, or kPairProducts
   int64_t code_bytes_;       // of one channel of a pixel, as it is quantized
-  int64_t pixel_bytes_;      // from a pixel to the next in the ring of rows
+  int64_t code_stride_;      // bytes from a pixel to the next as they are quantized
+  int64_t pixel_bytes_;      // and in the ring of rows
   int64_t side_blocks_;      // of a kernel row's taps side by side, see sum_side_by_side; 0 where they are not
   CodeFormat format_;
   int largest_code_ = 0, largest_weight_;

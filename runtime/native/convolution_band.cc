@@ -58,15 +58,16 @@ void Convolution::begin_band(int64_t input_width, Band& band) const {
   const bool paired = format_ == CodeFormat::byte_pairs;
   const int64_t code_rows = ring_rows + (paired ? 2 : 1);
   band.width = width;
-  band.row_bytes = round_up((std::max(pad + input_width, reach) + kReadPast) * pixel_bytes_ + kSlack, kAlignment);
+  const int64_t widest = std::max(pixel_bytes_, code_stride_);
+  band.row_bytes = round_up((std::max(pad + input_width, reach) + kReadPast) * widest + kSlack, kAlignment);
   band.ring = aligned<uint8_t>(band.code_memory, code_rows * band.row_bytes);
   std::memset(band.ring, 0, static_cast<size_t>(code_rows * band.row_bytes));
   band.zeros = band.ring + ring_rows * band.row_bytes;
   band.unpaired = band.zeros + band.row_bytes;
-  if (paired) kernels_.pair(band.unpaired, padded_inputs_, (width + 1) / 2, band.zeros);
+  if (paired) kernels_.pair(band.unpaired, code_stride_, padded_inputs_, (width + 1) / 2, band.zeros);
   band.held_rows.assign(static_cast<size_t>(ring_rows), -1);
   band.valid_rows.resize(static_cast<size_t>(kernel_[0]));
-  band.segments.resize(static_cast<size_t>(segments_));
+  band.segments.resize(static_cast<size_t>(segments_ * pointers_));
   const int64_t blocks = std::min<int64_t>(kernels_.blocks, padded_outputs_ / kBlock * planes());
   const int64_t two_pieces = 2 * kernels_.piece_pixels * kernels_.piece_blocks;
   const int64_t sums = std::max(kernels_.chunk * blocks, two_pieces) * kBlock;
@@ -96,8 +97,8 @@ Convolution::NewRow Convolution::hold_rows(const ConvolutionRun& run, const Fold
       if (band.held_rows[slot] != source_row) {
         band.held_rows[slot] = source_row;
         if (format_ == CodeFormat::byte_pairs) {
-          quantize_pixels(run, folded, source_row, 0, run.width, band.unpaired + pad * padded_inputs_ * code_bytes_, band);
-          kernels_.pair(band.unpaired, padded_inputs_, (band.width + 1) / 2, target);
+          quantize_pixels(run, folded, source_row, 0, run.width, band.unpaired + pad * code_stride_, band);
+          kernels_.pair(band.unpaired, code_stride_, padded_inputs_, (band.width + 1) / 2, target);
         } else {
           new_row = {source_row, 0, target + pad * pixel_bytes_};
           if (side_blocks_ > 0 || ky + 1 < kernel_[0]) quantize_until(run, folded, run.width, new_row, band);
@@ -107,10 +108,17 @@ Convolution::NewRow Convolution::hold_rows(const ConvolutionRun& run, const Fold
     }
     const int64_t parts = kernel_[1] / taps_;
     for (int64_t part = 0; part < parts; ++part) {
-      band.segments[static_cast<size_t>(ky * parts + part)] = row_codes + part * parameters_.dilations[1] * pixel_bytes_;
+      const uint8_t* codes = row_codes + part * parameters_.dilations[1] * pixel_bytes_;
+      const uint8_t** pointers = band.segments.data() + (ky * parts + part) * pointers_;
+      for (int64_t step = 0; step < pointers_; ++step) pointers[step] = codes + step * kStepCodes;
     }
   }
   return new_row;
+}
+
+Accumulation Convolution::accumulation_of(const Folded& folded, int64_t advance, const std::vector<float>& valid,
+                                          const Band& band) const {
+  return {static_cast<int>(band.segments.size()), band.segments.data(), advance, steps_ / pointers_, folded.packed, valid.data()};
 }
 
 void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,
@@ -129,8 +137,7 @@ void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int6
     NewRow new_row = hold_rows(run, folded, y, band);
     border_bias(folded, run.width, band);
     if (statistics != nullptr) statistics->begin_row();
-    const Accumulation accumulation = {static_cast<int>(segments_), band.segments.data(), stride * pixel_bytes_, steps_,
-                                       folded.packed, valid_.data()};
+    const Accumulation accumulation = accumulation_of(folded, stride * pixel_bytes_, valid_, band);
     const Row row = {run, y, y == first_row, map_bytes > kernels_.cached_bytes, epilogue, accumulation, band, statistics};
     if (side_blocks_ > 0) sum_side_by_side(folded, band.width, band);
     Chunk waiting = {};

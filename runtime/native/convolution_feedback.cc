@@ -85,10 +85,9 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
   band.pixels.resize(size);  // what lies in the padding of the last group is finite, and its inverse_step is zero
   band.errors.resize(2 * size);
   band.codes.resize(size * static_cast<size_t>(code_bytes_));
-  const int64_t code_stride = padded_inputs_ * code_bytes_;
   // Channels that fill up the last group are padding of the map and of the codes there.
   const bool where_they_are = run.sources.size() == 1 && parameters_.first_channel[0] == 0 &&
-                              run.strides[0] >= channels && padded_inputs_ >= channels;
+                              run.strides[0] >= channels && code_stride_ >= channels * code_bytes_;
   // Calls `copy` for each pixel at `place` of a run and each source: run, pixel, source, its channels' first input.
   const auto for_sources = [&](int64_t place, auto copy) {
     for (int64_t p = 0; p < kFeedbackPixels && place + p * feedback_run_ < count; ++p) {
@@ -108,7 +107,7 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
       if (where_they_are && first + span <= count) {
         const uint16_t* source = run.sources[0] + (row * run.width + x + place) * run.strides[0];
         kernels_.quantize_groups(quantizer, source, run.strides[0] * feedback_run_, format_, left, errors,
-                                 codes + place * code_stride, code_stride * feedback_run_);
+                                 codes + place * code_stride_, code_stride_ * feedback_run_);
         continue;
       }
       for_sources(place, [&](int64_t p, int64_t pixel, size_t source, int64_t input) {
@@ -120,7 +119,7 @@ void Convolution::quantize_with_feedback(const ConvolutionRun& run, const Folded
                                channels * code_bytes_);
       for_sources(place, [&](int64_t p, int64_t pixel, size_t source, int64_t input) {
         const int64_t position = input_position_[static_cast<size_t>(input)];
-        std::memcpy(codes + pixel * code_stride + position * code_bytes_,
+        std::memcpy(codes + pixel * code_stride_ + position * code_bytes_,
                     band.codes.data() + (p * channels + input) * code_bytes_,
                     static_cast<size_t>(parameters_.channels[source] * code_bytes_));
       });

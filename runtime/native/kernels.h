@@ -12,7 +12,8 @@ namespace daq {
 constexpr int kBlock = 16;             // output channels that are computed together, and the padding of native maps
 constexpr int kLargestChunk = 320;     // pixels of a row that are summed, then finished, at most
 constexpr int kBlocksTogether = 4;     // and blocks of output channels
-constexpr int kStepBytes = 64;         // weights of one step: 16 output channels x 4 bytes of codes
+constexpr int kStepCodes = 4;          // bytes of codes of one step
+constexpr int kStepBytes = 64;         // its weights: 16 output channels x 4 bytes
 constexpr int kReadPast = 3;           // pixels of codes that may be read past the end of a row
 constexpr int kSlack = 64;             // bytes past the end of a row of codes that may be read, and by `quantize` and `pair` written
 
@@ -84,12 +85,13 @@ struct FeedbackQuantizer {
   bool companded;
 };
 
-// Where the inputs of a row of outputs lie: a segment is one row of the kernel, or one tap where it is dilated.
+// Where the inputs of a row of outputs lie: a segment is one row of the kernel, or one tap where it is dilated; or a single step
+// of one, where the tier asks for that.
 struct Accumulation {
   int segments;
   const uint8_t* const* codes;    // of each segment, for output pixel 0
   int64_t advance;                // bytes from one output pixel to the next
-  int64_t steps;                  // of each segment
+  int64_t steps;                  // of each segment, of all products
   const void* weights;            // packed
   const float* valid;             // of each output channel: 0 for padding
 };
@@ -139,6 +141,7 @@ struct Kernels {
   Isa isa;
   int chunk;   // pixels of a row that are summed before any is finished, at most kLargestChunk
   int blocks;  // and blocks, at most kBlocksTogether
+  bool single_steps;  // whether a segment of Accumulation is a step: its codes are found by one loop instead of two
 
   // The format for codes up to `largest_code` and so many neighbouring taps a segment, and the largest code it may be
   // shifted to. A row of codes may be read kReadPast pixels past its end.
@@ -157,10 +160,10 @@ struct Kernels {
   void (*quantize_groups)(const FeedbackQuantizer&, const uint16_t* pixels, int64_t stride, CodeFormat, const float* left,
                           float* errors, uint8_t* codes, int64_t code_stride);
 
-  // A row of codes for `byte_pairs`: from the pixels d0, d1, d2, d3 that two outputs see, the four runs of `channels` bytes
-  // d0 - d2, d1 + d2, d2 - d1 and d3 - d1, differences above kPairZero. Reads two pixels past the last pair, and reads and
-  // writes up to kSlack bytes past what it must.
-  void (*pair)(const uint8_t* codes, int64_t channels, int64_t pairs, uint8_t* paired);
+  // A row of codes for `byte_pairs`: from the pixels d0, d1, d2, d3 that two outputs see, `code_stride` bytes apart, the four
+  // runs of `channels` bytes d0 - d2, d1 + d2, d2 - d1 and d1 - d3, differences above kPairZero. Reads two pixels past the last
+  // pair, and reads and writes up to kSlack bytes past what it must.
+  void (*pair)(const uint8_t* codes, int64_t code_stride, int64_t channels, int64_t pairs, uint8_t* paired);
 
   // Weights of 16 output channels: maximum of |weight * factor| a channel; and folding, see convolution_fold.cc. What
   // rounding leaves of each weight is added to `carry`, which is added to the weight before.
@@ -169,7 +172,7 @@ struct Kernels {
                int largest, float* carry, int16_t* folded, float* offset);
 
   // Pack folded weights (kBlock, segments, elements) of one block; (kBlock, 4, segments, elements) for `byte_pairs`, which
-  // are followed by what is added to the sums of a pair's first and second output since differences are above kPairZero.
+  // are followed by that from which sums begin since differences are above kPairZero.
   void (*pack)(const int16_t* folded, int segments, int64_t elements, int64_t steps, CodeFormat, void* packed);
 
   // Sums of products for `pixels` (at most kLargestChunk) from `x` on and blocks first..first + count: (pixels, count, kBlock).

@@ -196,7 +196,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 }  // namespace
 
 extern const Kernels kAvx2Kernels = {
-    Isa::avx2, kLargestChunk, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize,
+    Isa::avx2, kLargestChunk, kBlocksTogether, false, format, largest_shifted_code, largest_weight, steps, quantize,
     quantize_groups, pair, largest_product, fold, pack_tiles, accumulate, leave_nothing, kFinishedTogether, finish,
     finish_float, accumulate_float, planar_statistics,
 };

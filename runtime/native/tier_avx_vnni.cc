@@ -37,7 +37,7 @@ void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels,
 
 constexpr Kernels kernels(decltype(Kernels::accumulate) accumulate) {
   return {
-      Isa::avx_vnni, kLargestChunk, kBlocksTogether, format, largest_shifted_code, largest_weight, steps, quantize,
+      Isa::avx_vnni, kLargestChunk, kBlocksTogether, true, format, largest_shifted_code, largest_weight, steps, quantize,
       quantize_groups, pair, largest_product, fold, pack, accumulate, leave_nothing, kFinishedTogether, finish, finish_float,
       accumulate_float, planar_statistics,
   };

@@ -3,7 +3,11 @@
 
 #pragma once
 
+#include <utility>
+
 #include "tier.h"
+
+#define DAQ_INLINE __attribute__((always_inline))  // or compilers keep sums in memory from one loop to the next
 
 namespace daq {
 namespace {  // one copy a tier
@@ -15,6 +19,7 @@ inline Sums sums_load(const void* p) {
   std::memcpy(&sums, p, sizeof(sums));
   return sums;
 }
+inline void sums_store(int32_t* p, const Sums& sums) { std::memcpy(p, &sums, sizeof(sums)); }
 
 CodeFormat format(int largest_code, bool exact, int64_t neighbours) {
   if (exact) return CodeFormat::two_planes;
@@ -50,82 +55,85 @@ struct Columns {
   }
 };
 
-// Adds the products of some rows of codes, `advance` bytes apart, with the weights of so many steps a segment.
+// Calls function(row, column) for each, of integral constants: sums stay in registers where no index is a variable.
+template <int kColumns, class Function, int... kIndices>
+DAQ_INLINE inline void call_each(const Function& function, std::integer_sequence<int, kIndices...>) {
+  (function(std::integral_constant<int, kIndices / kColumns>{}, std::integral_constant<int, kIndices % kColumns>{}), ...);
+}
+template <int kRows, int kColumns, class Function>
+DAQ_INLINE inline void for_each_sum(const Function& function) {
+  call_each<kColumns>(function, std::make_integer_sequence<int, kRows * kColumns>{});
+}
+
+// Adds the products of some rows of codes, `advance` bytes apart, with the weights of as many steps as there are segments. Rows
+// are found from every fourth: three distances are no more than the registers there are.
 template <class Dot, int kRows, int kColumns>
-inline void add_products(const Accumulation& a, int64_t offset, int64_t advance, int64_t steps, Columns<kColumns> columns,
-                         Sums (&sum)[kRows][kColumns]) {
-  for (int segment = 0; segment < a.segments; ++segment) {
-    const uint8_t* codes = a.codes[segment] + offset;
-    for (int64_t step = 0; step < steps; ++step) {
-      Sums weight[kColumns];
-#pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) weight[c] = sums_load(columns.of(c));
-#pragma GCC unroll 12
-      for (int r = 0; r < kRows; ++r) {
+DAQ_INLINE inline void add_products(const Accumulation& a, int64_t offset, int64_t advance, Columns<kColumns> columns,
+                                    Sums (&sum)[kRows][kColumns]) {
+  constexpr int kApart = 4;
+  int64_t three = 3 * advance;
+  __asm__("" : "+r"(three));  // or it would be computed again
+  const uint8_t* codes[(kRows + kApart - 1) / kApart];
+  Sums weight[kColumns], code;
+  int segment = 0;
+  do {
+    for_each_sum<1, kColumns>([&](auto, auto c) DAQ_INLINE { weight[c] = sums_load(columns.of(c)); });
+    for_each_sum<kRows, kColumns>([&](auto r, auto c) DAQ_INLINE {
+      if constexpr (c == 0) {
+        if constexpr (r % kApart == 0) {
+          codes[r / kApart] = a.codes[segment] + offset + r * advance;
+          __asm__("" : "+r"(codes[r / kApart]));
+        }
         int32_t four;
-        std::memcpy(&four, codes + r * advance, sizeof(four));
-        const Sums code = Sums{} + four;
-#pragma GCC unroll 4
-        for (int c = 0; c < kColumns; ++c) sum[r][c] = Dot::of(sum[r][c], code, weight[c]);
+        std::memcpy(&four, codes[r / kApart] + (r % kApart == 3 ? three : r % kApart * advance), sizeof(four));
+        code = Sums{} + four;
       }
-      columns.weights += kStepBytes;
-      codes += 4;
-    }
-  }
+      sum[r][c] = Dot::of(sum[r][c], code, weight[c]);
+    });
+    columns.weights += kStepBytes;
+  } while (++segment < a.segments);
 }
 
 template <class Dot, int kPixels, int kBlocks>
 void tile(const Accumulation& a, int64_t x, int first_block, int32_t* sums, int64_t stride) {
   constexpr int kColumns = kBlocks * kParts;
-  const int64_t block_bytes = a.segments * a.steps * kStepBytes;
+  const int64_t block_bytes = a.segments * kStepBytes;
   const auto* weights = static_cast<const uint8_t*>(a.weights) + first_block * block_bytes;
   Sums sum[kPixels][kColumns];
-#pragma GCC unroll 12
-  for (int p = 0; p < kPixels; ++p) {
-    for (int c = 0; c < kColumns; ++c) sum[p][c] = Sums{};
-  }
-  add_products<Dot, kPixels, kColumns>(a, x * a.advance, a.advance, a.steps, {weights, block_bytes}, sum);
-#pragma GCC unroll 12
-  for (int p = 0; p < kPixels; ++p) {
-    for (int c = 0; c < kColumns; ++c) std::memcpy(sums + p * stride + c * kPartLanes, &sum[p][c], sizeof(Sums));
-  }
+  for_each_sum<kPixels, kColumns>([&](auto p, auto c) DAQ_INLINE { sum[p][c] = Sums{}; });
+  add_products<Dot, kPixels, kColumns>(a, x * a.advance, a.advance, {weights, block_bytes}, sum);
+  for_each_sum<kPixels, kColumns>(
+      [&](auto p, auto c) DAQ_INLINE { sums_store(sums + p * stride + c * kPartLanes, sum[p][c]); });
 }
 
-// The sums of the two outputs of a pair are m1 + m2 + m0 and m1 - m2 - m3, and stay in the registers that m1 and m2 took.
+// The sums of the two outputs of a pair are m0 + m1 + m2 and m1 - (m2 + m3). As many pairs as registers hold sums of are
+// computed product after product, and what both outputs need waits in memory.
 template <class Dot, int kPairs, int kBlocks>
 void tile_pairs(const Accumulation& a, int64_t x, int first_block, int32_t* sums, int64_t stride) {
   constexpr int kColumns = kBlocks * kParts;
-  const int64_t steps = a.steps / kPairProducts, product_bytes = a.segments * steps * kStepBytes;
-  const int64_t block_bytes = kPairProducts * product_bytes + kPairCorrection;
+  const int64_t product_bytes = a.segments * kStepBytes, block_bytes = kPairProducts * product_bytes + kPairCorrection;
   const auto* weights = static_cast<const uint8_t*>(a.weights) + first_block * block_bytes;
-  const auto add = [&](int product, auto& sum) {
-    add_products<Dot, kPairs, kColumns>(a, x * a.advance + product * steps * 4, 2 * a.advance, steps,
-                                   {weights + product * product_bytes, block_bytes}, sum);
+  Sums sum[kPairs][kColumns];
+  const auto for_each = [](const auto& function) DAQ_INLINE { for_each_sum<kPairs, kColumns>(function); };
+  const auto add = [&](int product) DAQ_INLINE {
+    add_products<Dot, kPairs, kColumns>(a, x * a.advance + product * (a.advance / 2), 2 * a.advance,
+                                        {weights + product * product_bytes, block_bytes}, sum);
   };
-  Sums first[kPairs][kColumns], second[kPairs][kColumns];
-  for (int p = 0; p < kPairs; ++p) {
-    for (int c = 0; c < kColumns; ++c) first[p][c] = second[p][c] = Sums{};
-  }
-  add(1, first);
-  add(2, second);
+  const auto output = [&](int p, int c, int which) { return sums + (2 * p + which) * stride + c * kPartLanes; };
   const Columns<kColumns> of_first{weights + kPairProducts * product_bytes, block_bytes};
   const Columns<kColumns> of_second{of_first.weights + kStepBytes, block_bytes};
-  for (int c = 0; c < kColumns; ++c) {
-    const Sums first_correction = sums_load(of_first.of(c)), second_correction = sums_load(of_second.of(c));
-    for (int p = 0; p < kPairs; ++p) {
-      const Sums sum = first[p][c] + second[p][c], difference = first[p][c] - second[p][c];
-      first[p][c] = sum + first_correction;
-      second[p][c] = difference + second_correction;
-    }
-  }
-  add(0, first);
-  add(3, second);
-  for (int p = 0; p < kPairs; ++p) {
-    for (int c = 0; c < kColumns; ++c) {
-      std::memcpy(sums + 2 * p * stride + c * kPartLanes, &first[p][c], sizeof(Sums));
-      std::memcpy(sums + (2 * p + 1) * stride + c * kPartLanes, &second[p][c], sizeof(Sums));
-    }
-  }
+  for_each([&](auto p, auto c) DAQ_INLINE { sum[p][c] = sums_load(of_first.of(c)); });
+  add(1);
+  for_each([&](auto p, auto c) DAQ_INLINE { sums_store(output(p, c, 1), sum[p][c]); });
+  add(0);
+  for_each([&](auto p, auto c) DAQ_INLINE {
+    sums_store(output(p, c, 0), sum[p][c]);
+    sum[p][c] = sums_load(of_second.of(c));
+  });
+  add(2);
+  for_each([&](auto p, auto c) DAQ_INLINE { sums_store(output(p, c, 0), sums_load(output(p, c, 0)) + sum[p][c]); });
+  add(3);
+  for_each([&](auto p, auto c) DAQ_INLINE { sums_store(output(p, c, 1), sums_load(output(p, c, 1)) - sum[p][c]); });
 }
 
 template <class Dot, int kPixels, int kBlocks>

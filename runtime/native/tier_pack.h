@@ -81,7 +81,8 @@ void pack_steps(const int16_t* folded, int segments, int64_t elements, int64_t s
   }
 }
 
-// The packed weights, and what a block's sums are corrected by.
+// The packed weights, and from where sums begin since differences are above kPairZero: those of m1 and m0, and those of m2 and
+// m3. The first is in both outputs, the second is added to one and subtracted from the other.
 void pack_byte_pairs(const int16_t* folded, int segments, int64_t channels, int8_t* packed) {
   const int64_t product = segments * channels, steps = channels / 4;
   pack_steps(folded, kPairProducts * segments, channels, steps, 0, true, packed);
@@ -91,8 +92,8 @@ void pack_byte_pairs(const int16_t* folded, int segments, int64_t channels, int8
     for (int64_t p = 0; p < kPairProducts; ++p) {
       for (int64_t i = 0; i < product; ++i) sums[p] += folded[(output * kPairProducts + p) * product + i];
     }
-    corrections[0][output] = -kPairZero * (sums[0] + sums[2]);
-    corrections[1][output] = kPairZero * (sums[2] - sums[3]);
+    corrections[0][output] = kPairZero / 2 * (sums[3] - sums[0]);
+    corrections[1][output] = -kPairZero / 2 * (sums[0] + 2 * sums[2] + sums[3]);
   }
   std::memcpy(packed + kPairProducts * segments * steps * kStepBytes, corrections, sizeof(corrections));
 }

@@ -293,7 +293,7 @@ void quantize(const Quantizer& quantizer, const uint16_t* pixels, int64_t stride
   levels(quantizer, pixels, stride, readable, count, format, codes, code_stride);
 }
 
-void pair(const uint8_t* codes, int64_t channels, int64_t pairs, uint8_t* paired) {
+void pair(const uint8_t* codes, int64_t code_stride, int64_t channels, int64_t pairs, uint8_t* paired) {
   constexpr int kPiece = kSlack;
   // Whole pieces: what they write past the end of a run is written again with the next.
   const auto run = [channels](const uint8_t* __restrict a, const uint8_t* __restrict b, int sign, int zero,
@@ -303,13 +303,13 @@ void pair(const uint8_t* codes, int64_t channels, int64_t pairs, uint8_t* paired
     }
   };
   for (int64_t p = 0; p < pairs; ++p) {
-    const uint8_t* d0 = codes + 2 * p * channels;
-    const uint8_t *d1 = d0 + channels, *d2 = d1 + channels, *d3 = d2 + channels;
+    const uint8_t* d0 = codes + 2 * p * code_stride;
+    const uint8_t *d1 = d0 + code_stride, *d2 = d1 + code_stride, *d3 = d2 + code_stride;
     uint8_t* target = paired + p * kPairProducts * channels;
     run(d0, d2, -1, kPairZero, target);
     run(d1, d2, 1, 0, target + channels);
     run(d2, d1, -1, kPairZero, target + 2 * channels);
-    run(d3, d1, -1, kPairZero, target + 3 * channels);
+    run(d1, d3, -1, kPairZero, target + 3 * channels);
   }
 }
 
