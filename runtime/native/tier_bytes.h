@@ -7,7 +7,12 @@
 
 #include "tier.h"
 
-#define DAQ_INLINE __attribute__((always_inline))  // or compilers keep sums in memory from one loop to the next
+// Or compilers keep sums in memory from one loop to the next. With checks between, so long a function would take them minutes.
+#if defined(__SANITIZE_ADDRESS__)
+#define DAQ_INLINE
+#else
+#define DAQ_INLINE __attribute__((always_inline))
+#endif
 
 namespace daq {
 namespace {  // one copy a tier
