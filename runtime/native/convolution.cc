@@ -61,7 +61,7 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
   largest_weight_ =
       kernels.largest_weight(kernels.largest_shifted_code(largest_code_, format_), inputs_ * kernel_[0] * kernel_[1], format_);
   code_bytes_ = is_words(format_) ? 2 : 1;
-  // Whole blocks of codes are written faster; taps side by side leave no room for them.
+  // Whole blocks of codes are written faster. Where a segment is a run of several taps, there is no room between them.
   const bool apart = format_ == CodeFormat::byte_pairs || taps_ == 1;
   code_stride_ = (apart ? round_up(padded_inputs_, kBlock) : padded_inputs_) * code_bytes_;
   pixel_bytes_ = format_ == CodeFormat::byte_pairs ? padded_inputs_ * (kPairProducts / 2) : code_stride_;

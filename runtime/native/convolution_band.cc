@@ -118,7 +118,8 @@ Convolution::NewRow Convolution::hold_rows(const ConvolutionRun& run, const Fold
 
 Accumulation Convolution::accumulation_of(const Folded& folded, int64_t advance, const std::vector<float>& valid,
                                           const Band& band) const {
-  return {static_cast<int>(band.segments.size()), band.segments.data(), advance, steps_ / pointers_, folded.packed, valid.data()};
+  const int segments = static_cast<int>(band.segments.size());
+  return {segments, band.segments.data(), advance, steps_ / pointers_, folded.packed, valid.data()};
 }
 
 void Convolution::run_band(const ConvolutionRun& run, const Folded& folded, int64_t first_row, int64_t last_row, Band& band,

@@ -15,7 +15,7 @@ constexpr int kBlocksTogether = 4;     // and blocks of output channels
 constexpr int kStepCodes = 4;          // bytes of codes of one step
 constexpr int kStepBytes = 64;         // its weights: 16 output channels x 4 bytes
 constexpr int kReadPast = 3;           // pixels of codes that may be read past the end of a row
-constexpr int kSlack = 64;             // bytes past the end of a row of codes that may be read, and by `quantize` and `pair` written
+constexpr int kSlack = 64;             // bytes past a row of codes that may be read, and by `quantize` and `pair` written
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -91,7 +91,7 @@ struct Accumulation {
   int segments;
   const uint8_t* const* codes;    // of each segment, for output pixel 0
   int64_t advance;                // bytes from one output pixel to the next
-  int64_t steps;                  // of each segment, of all products
+  int64_t steps;                  // of each segment: a step of each product where segments are single steps
   const void* weights;            // packed
   const float* valid;             // of each output channel: 0 for padding
 };

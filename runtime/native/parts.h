@@ -31,7 +31,8 @@ inline Part part_floor_half(Part a) { return _mm512_roundscale_ps(a, 0x10 | _MM_
 inline Part part_floor_root(Part a) {
   return _mm512_roundscale_ps(a * _mm512_rsqrt14_ps(a), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
-inline Part part_reciprocal(Part a) {  // an estimate of 14 bits, and a step of Newton's: a division takes three times as long
+// Of what is finite and not zero: an estimate of 14 bits, and a step of Newton's. A division takes three times as long.
+inline Part part_reciprocal(Part a) {
   const Part estimate = _mm512_rcp14_ps(a);
   return part_fma(estimate, _mm512_fnmadd_ps(a, estimate, _mm512_set1_ps(1.0f)), estimate);
 }

@@ -147,9 +147,9 @@ void leave() {
 }  // namespace
 
 extern const Kernels kAmxKernels = {
-    Isa::amx, kChunk, kBlocksTogether, false, format, largest_shifted_code, largest_weight, steps, quantize, quantize_groups, pair,
-    largest_product, fold, pack, accumulate, leave, kFinishedTogether, finish, finish_float, accumulate_float,
-    planar_statistics, kPiecePixels, kPieceBlocks, finish_and_accumulate, kCachedBytes,
+    Isa::amx, kChunk, kBlocksTogether, false, format, largest_shifted_code, largest_weight, steps, quantize,
+    quantize_groups, pair, largest_product, fold, pack, accumulate, leave, kFinishedTogether, finish, finish_float,
+    accumulate_float, planar_statistics, kPiecePixels, kPieceBlocks, finish_and_accumulate, kCachedBytes,
 };
 
 }  // namespace daq

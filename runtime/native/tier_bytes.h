@@ -70,8 +70,8 @@ DAQ_INLINE inline void for_each_sum(const Function& function) {
   call_each<kColumns>(function, std::make_integer_sequence<int, kRows * kColumns>{});
 }
 
-// Adds the products of some rows of codes, `advance` bytes apart, with the weights of as many steps as there are segments. Rows
-// are found from every fourth: three distances are no more than the registers there are.
+// Adds the products of some rows of codes, `advance` bytes apart, with the weights of all segments, a step each. Of every four
+// rows the first has an address, from which the others are one to three times the distance: so registers do for all.
 template <class Dot, int kRows, int kColumns>
 DAQ_INLINE inline void add_products(const Accumulation& a, int64_t offset, int64_t advance, Columns<kColumns> columns,
                                     Sums (&sum)[kRows][kColumns]) {
@@ -102,7 +102,7 @@ DAQ_INLINE inline void add_products(const Accumulation& a, int64_t offset, int64
 template <class Dot, int kPixels, int kBlocks>
 void tile(const Accumulation& a, int64_t x, int first_block, int32_t* sums, int64_t stride) {
   constexpr int kColumns = kBlocks * kParts;
-  const int64_t block_bytes = a.segments * kStepBytes;
+  const int64_t block_bytes = static_cast<int64_t>(a.segments) * kStepBytes;
   const auto* weights = static_cast<const uint8_t*>(a.weights) + first_block * block_bytes;
   Sums sum[kPixels][kColumns];
   for_each_sum<kPixels, kColumns>([&](auto p, auto c) DAQ_INLINE { sum[p][c] = Sums{}; });
@@ -116,7 +116,8 @@ void tile(const Accumulation& a, int64_t x, int first_block, int32_t* sums, int6
 template <class Dot, int kPairs, int kBlocks>
 void tile_pairs(const Accumulation& a, int64_t x, int first_block, int32_t* sums, int64_t stride) {
   constexpr int kColumns = kBlocks * kParts;
-  const int64_t product_bytes = a.segments * kStepBytes, block_bytes = kPairProducts * product_bytes + kPairCorrection;
+  const int64_t product_bytes = static_cast<int64_t>(a.segments) * kStepBytes;
+  const int64_t block_bytes = kPairProducts * product_bytes + kPairCorrection;
   const auto* weights = static_cast<const uint8_t*>(a.weights) + first_block * block_bytes;
   Sums sum[kPairs][kColumns];
   const auto for_each = [](const auto& function) DAQ_INLINE { for_each_sum<kPairs, kColumns>(function); };
@@ -155,6 +156,8 @@ void row_of_pairs(const Accumulation& a, int64_t x, int pixels, int first_block,
     tile_pairs<Dot, decltype(together)::value, kBlocks>(a, x + 2 * p, first_block, sums + 2 * p * stride, stride);
   });
 }
+
+#undef DAQ_INLINE
 
 }  // namespace
 }  // namespace daq

@@ -174,7 +174,7 @@ inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value valu
   }
 }
 
-// `beside` is called in the usual cases only.
+// `beside` is called in the usual cases only, and not by gates, which are few.
 template <int kBlocks, class Beside>
 void finish_blocks(const Epilogue& epilogue, const Finish& run, const Beside& beside) {
   const Blocks<kBlocks> scale = load_blocks<kBlocks>(epilogue.scale + run.channel);
