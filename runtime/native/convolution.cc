@@ -49,7 +49,7 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
 
   for (const int bits : parameters.bits) largest_code_ = std::max(largest_code_, largest_code_of(bits, parameters.companded));
   format_ = kernels.format(largest_code_, parameters.exact, side_by_side || parameters.strides[1] != 1 ? 1 : taps_);
-  products_ = format_ == CodeFormat::byte_pairs ? kPairProducts : taps_;
+  products_ = paired() ? kPairProducts : taps_;
   // Pixels of codes are wider where that costs no step: what does not cross lines of memory is read faster.
   const int64_t products = side_by_side ? 1 : products_;
   const auto steps_of = [&](int64_t channels) { return kernels.steps(products * channels, format_); };
@@ -62,11 +62,11 @@ Convolution::Convolution(const Kernels& kernels, const ConvolutionParameters& pa
       kernels.largest_weight(kernels.largest_shifted_code(largest_code_, format_), inputs_ * kernel_[0] * kernel_[1], format_);
   code_bytes_ = is_words(format_) ? 2 : 1;
   // Whole blocks of codes are written faster. Where a segment is a run of several taps, there is no room between them.
-  const bool apart = format_ == CodeFormat::byte_pairs || taps_ == 1;
+  const bool apart = paired() || taps_ == 1;
   code_stride_ = (apart ? round_up(padded_inputs_, kBlock) : padded_inputs_) * code_bytes_;
-  pixel_bytes_ = format_ == CodeFormat::byte_pairs ? padded_inputs_ * (kPairProducts / 2) : code_stride_;
+  pixel_bytes_ = paired() ? padded_inputs_ * (kPairProducts / 2) : code_stride_;
   steps_ = steps_of(padded_inputs_);
-  if (kernels.single_steps) pointers_ = steps_ / (format_ == CodeFormat::byte_pairs ? kPairProducts : 1);
+  if (kernels.single_steps) pointers_ = steps_ / (paired() ? kPairProducts : 1);
   if (side_by_side) {
     side_valid_.assign(static_cast<size_t>(side_blocks_ * kBlock), 0.0f);
     std::fill_n(side_valid_.begin(), outputs_ * kernel_[1], 1.0f);
@@ -126,11 +126,10 @@ std::shared_ptr<Convolution::Workspace> Convolution::Workspace::shared() {
 void Convolution::add_weight(int64_t row, int64_t tap, int64_t position, float weight) {
   const int64_t segment = tap / taps_, column = tap % taps_;
   const auto place = [&](int64_t product) -> float& {
-    const int64_t index =
-        format_ == CodeFormat::byte_pairs ? product * segments_ + segment : segment * products_ + product;
+    const int64_t index = paired() ? product * segments_ + segment : segment * products_ + product;
     return weights_[static_cast<size_t>((row * segments_ * products_ + index) * padded_inputs_ + position)];
   };
-  if (format_ != CodeFormat::byte_pairs) {
+  if (!paired()) {
     place(column) = weight;
     return;
   }

@@ -99,6 +99,7 @@ class Convolution {
   // Of the native output. Divided as int: with 64 bits that would take longer than all else that is done with the result.
   int pixel_blocks() const { return static_cast<int>(padded_channels_) / kBlock; }
   int planes() const { return format_ == CodeFormat::two_planes ? 2 : 1; }
+  bool paired() const { return format_ == CodeFormat::byte_pairs; }
   void aim_finish(const Row& row, int64_t x, int block, Finish& finish) const;
   void scatter(const ConvolutionRun& run, int64_t row, int64_t x, int64_t pixels, int block, const Band& band) const;
 

@@ -55,8 +55,7 @@ void Convolution::begin_band(int64_t input_width, Band& band) const {
   const int64_t stride = parameters_.strides[1], pad = parameters_.pads[1], dilation = parameters_.dilations[1];
   const int64_t reach = (width - 1) * stride + (kernel_[1] - 1) * dilation + 1;
   const int64_t ring_rows = (kernel_[0] - 1) * parameters_.dilations[0] + 1;
-  const bool paired = format_ == CodeFormat::byte_pairs;
-  const int64_t code_rows = ring_rows + (paired ? 2 : 1);
+  const int64_t code_rows = ring_rows + (paired() ? 2 : 1);
   band.width = width;
   const int64_t widest = std::max(pixel_bytes_, code_stride_);
   band.row_bytes = round_up((std::max(pad + input_width, reach) + kReadPast) * widest + kSlack, kAlignment);
@@ -64,7 +63,7 @@ void Convolution::begin_band(int64_t input_width, Band& band) const {
   std::memset(band.ring, 0, static_cast<size_t>(code_rows * band.row_bytes));
   band.zeros = band.ring + ring_rows * band.row_bytes;
   band.unpaired = band.zeros + band.row_bytes;
-  if (paired) kernels_.pair(band.unpaired, code_stride_, padded_inputs_, (width + 1) / 2, band.zeros);
+  if (paired()) kernels_.pair(band.unpaired, code_stride_, padded_inputs_, (width + 1) / 2, band.zeros);
   band.held_rows.assign(static_cast<size_t>(ring_rows), -1);
   band.valid_rows.resize(static_cast<size_t>(kernel_[0]));
   band.segments.resize(static_cast<size_t>(segments_ * pointers_));
@@ -96,7 +95,7 @@ Convolution::NewRow Convolution::hold_rows(const ConvolutionRun& run, const Fold
       uint8_t* target = band.ring + static_cast<int64_t>(slot) * band.row_bytes;
       if (band.held_rows[slot] != source_row) {
         band.held_rows[slot] = source_row;
-        if (format_ == CodeFormat::byte_pairs) {
+        if (paired()) {
           quantize_pixels(run, folded, source_row, 0, run.width, band.unpaired + pad * code_stride_, band);
           kernels_.pair(band.unpaired, code_stride_, padded_inputs_, (band.width + 1) / 2, target);
         } else {

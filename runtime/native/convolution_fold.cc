@@ -60,8 +60,7 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
   folded.scale.assign(outputs, 0.0f);
   folded.offsets.assign(static_cast<size_t>(kernel_[0] * kernel_[1]) * outputs, 0.0f);
   const int64_t step_bytes = is_by_output(format_) ? kBlock * static_cast<int64_t>(sizeof(int16_t)) : kStepBytes;
-  folded.block_bytes = segments_ * steps_ * step_bytes * planes() +
-                       (format_ == CodeFormat::byte_pairs ? kPairCorrection : 0);
+  folded.block_bytes = segments_ * steps_ * step_bytes * planes() + (paired() ? kPairCorrection : 0);
   const int64_t blocks = padded_outputs_ / kBlock;
   folded.packed = aligned<uint8_t>(folded.memory, std::max(blocks, side_blocks_) * folded.block_bytes);
   parallel(blocks, [&](int64_t block) {
@@ -78,7 +77,6 @@ void Convolution::fold(const ConvolutionRun& run, const Parallel& parallel, Fold
 
 // Writes to parts of `folded` that belong to the block alone.
 void Convolution::fold_block(Folded& folded, int64_t block, Band& band) const {
-  const bool paired = format_ == CodeFormat::byte_pairs;
   std::vector<int16_t>& scratch = band.fold_scratch;
   scratch.assign(static_cast<size_t>(kBlock * segments_ * elements_), 0);
   for (int64_t lane = 0; lane < kBlock; ++lane) {
@@ -98,7 +96,7 @@ void Convolution::fold_block(Folded& folded, int64_t block, Band& band) const {
     band.carry.assign(static_cast<size_t>(padded_inputs_), 0.0f);
     band.offsets.assign(static_cast<size_t>(segments_ * products_), 0.0f);
     for (int64_t index = 0; index < segments_ * products_; ++index) {
-      if (paired && (index / segments_ != 1 || index == segments_)) std::fill(band.carry.begin(), band.carry.end(), 0.0f);
+      if (paired() && (index / segments_ != 1 || index == segments_)) std::fill(band.carry.begin(), band.carry.end(), 0.0f);
       kernels_.fold(weights + index * padded_inputs_, folded.factors.data(), folded.element_lo.data(), folded.centre.data(),
                     scale, padded_inputs_, largest_weight_, band.carry.data(),
                     scratch.data() + (lane * segments_ * products_ + index) * padded_inputs_,
@@ -106,7 +104,7 @@ void Convolution::fold_block(Folded& folded, int64_t block, Band& band) const {
     }
     for (int64_t tap = 0; tap < segments_ * taps_; ++tap) {
       float offset = band.offsets[static_cast<size_t>(tap)];
-      if (paired) {
+      if (paired()) {
         const auto of = [&](int64_t product) { return band.offsets[static_cast<size_t>(product * segments_ + tap / taps_)]; };
         const float outer[3] = {of(0), 2 * of(1) - of(0) - of(3), of(3)};
         offset = outer[tap % taps_];
@@ -115,7 +113,7 @@ void Convolution::fold_block(Folded& folded, int64_t block, Band& band) const {
     }
   }
   if (side_blocks_ > 0) return pack_side_by_side(folded, band);
-  kernels_.pack(scratch.data(), static_cast<int>(segments_), paired ? padded_inputs_ : elements_, steps_, format_,
+  kernels_.pack(scratch.data(), static_cast<int>(segments_), paired() ? padded_inputs_ : elements_, steps_, format_,
                 folded.packed + block * folded.block_bytes);
 }
 

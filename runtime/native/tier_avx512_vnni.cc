@@ -12,23 +12,14 @@ struct Dot {
   }
 };
 
-template <int kTogether, int kBlocks>
-void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int32_t* sums) {
-  constexpr int64_t kStride = kBlocks * kBlock;
-  if (format == CodeFormat::byte_pairs) {
-    row_of_pairs<Dot, kTogether, kBlocks>(a, x, pixels, first_block, sums, kStride);
-  } else {
-    row<Dot, kTogether, kBlocks>(a, x, pixels, first_block, sums, kStride);
-  }
-}
-
 // 24 sums stay in registers: the more blocks, the fewer pixels, or pairs.
 void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
+  const int64_t stride = static_cast<int64_t>(count) * kBlock;
   switch (count) {
-    case 1: return accumulate<12, 1>(a, format, x, pixels, first_block, sums);
-    case 2: return accumulate<12, 2>(a, format, x, pixels, first_block, sums);
-    case 3: return accumulate<8, 3>(a, format, x, pixels, first_block, sums);
-    default: return accumulate<6, 4>(a, format, x, pixels, first_block, sums);
+    case 1: return rows<Dot, 12, 1>(a, format, x, pixels, first_block, sums, stride);
+    case 2: return rows<Dot, 12, 2>(a, format, x, pixels, first_block, sums, stride);
+    case 3: return rows<Dot, 8, 3>(a, format, x, pixels, first_block, sums, stride);
+    default: return rows<Dot, 6, 4>(a, format, x, pixels, first_block, sums, stride);
   }
 }
 

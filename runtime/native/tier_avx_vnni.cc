@@ -27,11 +27,7 @@ template <class Dot>
 void accumulate(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int count, int32_t* sums) {
   const int64_t stride = static_cast<int64_t>(count) * kBlock;
   for (int block = 0; block < count; ++block) {
-    if (format == CodeFormat::byte_pairs) {
-      row_of_pairs<Dot, kInRegisters, 1>(a, x, pixels, first_block + block, sums + block * kBlock, stride);
-    } else {
-      row<Dot, kInRegisters, 1>(a, x, pixels, first_block + block, sums + block * kBlock, stride);
-    }
+    rows<Dot, kInRegisters, 1>(a, format, x, pixels, first_block + block, sums + block * kBlock, stride);
   }
 }
 

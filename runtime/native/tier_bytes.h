@@ -47,7 +47,7 @@ int largest_weight(int largest_code, int64_t products, CodeFormat format) {
   }
 }
 
-int64_t steps(int64_t elements, CodeFormat) { return elements / 4; }
+int64_t steps(int64_t elements, CodeFormat) { return elements / kStepCodes; }
 
 // The weights of some blocks, a register of them a column.
 template <int kColumns>
@@ -142,19 +142,19 @@ void tile_pairs(const Accumulation& a, int64_t x, int first_block, int32_t* sums
   for_each([&](auto p, auto c) DAQ_INLINE { sums_store(output(p, c, 1), sums_load(output(p, c, 1)) - sum[p][c]); });
 }
 
-template <class Dot, int kPixels, int kBlocks>
-void row(const Accumulation& a, int64_t x, int pixels, int first_block, int32_t* sums, int64_t stride) {
-  for_groups<kPixels>(pixels, [&](int64_t p, auto together) {
-    tile<Dot, decltype(together)::value, kBlocks>(a, x + p, first_block, sums + p * stride, stride);
-  });
-}
-
-// The last pair of an odd number of pixels gives one too many; there is room for it.
-template <class Dot, int kPairs, int kBlocks>
-void row_of_pairs(const Accumulation& a, int64_t x, int pixels, int first_block, int32_t* sums, int64_t stride) {
-  for_groups<kPairs>((pixels + 1) / 2, [&](int64_t p, auto together) {
-    tile_pairs<Dot, decltype(together)::value, kBlocks>(a, x + 2 * p, first_block, sums + 2 * p * stride, stride);
-  });
+// The sums of some pixels, or pairs, and blocks at a time. The last pair of an odd number of pixels gives one too many; there is
+// room for it.
+template <class Dot, int kTogether, int kBlocks>
+void rows(const Accumulation& a, CodeFormat format, int64_t x, int pixels, int first_block, int32_t* sums, int64_t stride) {
+  if (format == CodeFormat::byte_pairs) {
+    for_groups<kTogether>((pixels + 1) / 2, [&](int64_t p, auto together) {
+      tile_pairs<Dot, decltype(together)::value, kBlocks>(a, x + 2 * p, first_block, sums + 2 * p * stride, stride);
+    });
+  } else {
+    for_groups<kTogether>(pixels, [&](int64_t p, auto together) {
+      tile<Dot, decltype(together)::value, kBlocks>(a, x + p, first_block, sums + p * stride, stride);
+    });
+  }
 }
 
 #undef DAQ_INLINE

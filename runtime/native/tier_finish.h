@@ -174,7 +174,7 @@ inline void finish_usual(const Epilogue& epilogue, const Finish& run, Value valu
   }
 }
 
-// `beside` is called in the usual cases only, and not by gates, which are few.
+// `beside` is called in the usual cases only.
 template <int kBlocks, class Beside>
 void finish_blocks(const Epilogue& epilogue, const Finish& run, const Beside& beside) {
   const Blocks<kBlocks> scale = load_blocks<kBlocks>(epilogue.scale + run.channel);
@@ -205,7 +205,7 @@ void finish_blocks(const Epilogue& epilogue, const Finish& run, const Beside& be
   if (asked.statistics && asked.activation == Activation::sigmoid && asked.operand == Operand::multiply &&
       !asked.operand_first && !asked.positives) {
     using Gate = Usual<Activation::sigmoid, Operand::multiply, false, false>;
-    return finish_values<kBlocks>(epilogue, run, Gate{}, value_of);
+    return finish_values<kBlocks>(epilogue, run, Gate{}, value_of, beside);
   }
   finish_values<kBlocks>(epilogue, run, asked, value_of);
 }
